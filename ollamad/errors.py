@@ -1,0 +1,64 @@
+"""What can go wrong, by whose fault it is: whoever catches an error knows from its type what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class OllamadError(Exception):
+    """Anything that ollamad itself raises. Its text is meant for the person who reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a configuration, with all that is needed to mend it."""
+
+    key: str
+    """Where it is: `proxy.listen`, or `gpus.groups[1][0]`."""
+    message: str
+    """What is wrong, what is allowed, and a "did you mean" where one is near."""
+    value: str | None = None
+    """The value as the file has it; None where the problem is not a value's."""
+    origin: str | None = None
+    """Who said so: `ollamad.toml:12`, an environment variable, a flag."""
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f" = {self.value}"
+        where = "" if self.origin is None else f" ({self.origin})"
+        return f"{self.key}{shown}{where}: {self.message}"
+
+
+class ConfigError(OllamadError):
+    """The configuration can't be used; carries all its problems, not just the first."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class StartError(OllamadError):
+    """The daemon can't start here: an address in use, no Ollama, no GPU where one is required."""
+
+
+class GpuError(OllamadError):
+    """NVML, or the driver under it, refused, failed, or never answered."""
+
+
+class ClientError(OllamadError):
+    """The request is at fault. Answered with `status`, never sent to a child."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CapacityError(OllamadError):
+    """No child can take the request now; the client may come back after `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NoAnswer(OllamadError):
+    """A child failed before the first byte of its response: the request may be sent elsewhere."""
