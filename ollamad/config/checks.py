@@ -1,0 +1,142 @@
+"""What one key's type can't say: that addresses parse, that keys agree, that paths can be used."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from ollamad.config.address import parse_address
+from ollamad.config.schema import Config
+from ollamad.errors import Problem
+
+OWNED_VARIABLES: Final[Mapping[str, str]] = {
+    "OLLAMA_HOST": "ollama.base_port",
+    "OLLAMA_MODELS": "models.path",
+    "OLLAMA_NUM_PARALLEL": "ollama.num_parallel",
+    "OLLAMA_CONTEXT_LENGTH": "ollama.context_length",
+    "OLLAMA_MAX_LOADED_MODELS": "ollama.max_loaded_models",
+    "OLLAMA_MAX_QUEUE": "ollama.max_queue",
+    "OLLAMA_KEEP_ALIVE": "ollama.keep_alive",
+    "OLLAMA_LOAD_TIMEOUT": "ollama.load_timeout_s",
+    "LLAMA_ARG_CACHE_RAM": "ollama.prompt_cache_mib",
+    "LLAMA_ARG_FIT_TARGET": "ollama.fit_margin_mib",
+    "HOME": "ollama.home",
+    "CUDA_VISIBLE_DEVICES": "gpus.include",
+    "HIP_VISIBLE_DEVICES": "gpus.include",
+    "ROCR_VISIBLE_DEVICES": "gpus.include",
+    "GPU_DEVICE_ORDINAL": "gpus.include",
+}
+"""Variables of a child that a key of its own decides; setting them twice would leave the winner to chance."""
+
+FIXED_VARIABLES: Final[Mapping[str, str]] = {
+    "OLLAMA_NOPRUNE": "children share one store, and a pruning child deletes what its sibling pulls",
+    "OLLAMA_VULKAN": "Vulkan ignores the pinning and would use every GPU",
+    "OLLAMAD_INSTANCE": "it marks our processes",
+    "OLLAMAD_CHILD": "it marks our processes",
+}
+
+
+def check(config: Config, origins: Mapping[str, str], home: str) -> list[Problem]:
+    """Every contradiction in a configuration whose keys are each valid alone. `home` is what `~` stands for."""
+
+    def problem(key: str, value: object, message: str) -> Problem:
+        return Problem(key, message, json.dumps(value, default=str), origins.get(key, "default"))
+
+    found: list[Problem] = []
+    for part in (_addresses, _gpus, _environment, _backoff):
+        found += part(config, problem)
+    found += _paths(config, problem, home)
+    return found
+
+
+_Report = Callable[[str, object, str], Problem]
+
+
+def _addresses(config: Config, problem: _Report) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for key, listen in (("proxy.listen", config.proxy.listen), ("status.listen", config.status.listen)):
+        try:
+            address = parse_address(listen)
+        except ValueError as error:
+            yield problem(key, listen, str(error))
+            continue
+        if address.port and (other := seen.setdefault(str(address), key)) != key:
+            yield problem(key, listen, f"is also {other}; each needs an address of its own")
+
+
+def _gpus(config: Config, problem: _Report) -> Iterator[Problem]:
+    gpus = config.gpus
+    if gpus.include != "all":
+        yield from _twice("gpus.include", gpus.include, problem)
+    yield from _twice("gpus.exclude", gpus.exclude, problem)
+    grouped = [selector for group in gpus.groups for selector in group]
+    yield from _twice("gpus.groups", grouped, problem)
+    for selector in set(map(_same, grouped)) & set(map(_same, gpus.exclude)):
+        yield problem("gpus.exclude", selector, "is in gpus.groups too; take it out of one of them")
+    if gpus.require_gpu and gpus.cpu_children not in {"auto", 0}:
+        yield problem(
+            "gpus.cpu_children", gpus.cpu_children, "gpus.require_gpu = true leaves no place for CPU children"
+        )
+
+
+def _twice(key: str, selectors: tuple[int | str, ...] | list[int | str], problem: _Report) -> Iterator[Problem]:
+    known = set()
+    for selector in selectors:
+        if _same(selector) in known:
+            yield problem(key, selector, "names one GPU twice; a GPU can have one child")
+        known.add(_same(selector))
+
+
+def _same(selector: int | str) -> str:
+    return str(selector).lower()
+
+
+def _environment(config: Config, problem: _Report) -> Iterator[Problem]:
+    for name, value in config.ollama.env.items():
+        if owner := OWNED_VARIABLES.get(name):
+            yield problem("ollama.env", {name: value}, f"{name} is set by ollamad; use the key {owner}")
+        elif why := FIXED_VARIABLES.get(name):
+            yield problem("ollama.env", {name: value}, f"{name} can't be set: {why}")
+        elif not name or "=" in name or "\0" in name + value:
+            yield problem("ollama.env", {name: value}, "is no name and value that an environment can hold")
+
+
+def _backoff(config: Config, problem: _Report) -> Iterator[Problem]:
+    supervision = config.supervision
+    if supervision.backoff_max_s < supervision.backoff_initial_s:
+        yield problem(
+            "supervision.backoff_max_s",
+            supervision.backoff_max_s,
+            f"must be at least supervision.backoff_initial_s ({supervision.backoff_initial_s})",
+        )
+
+
+def _paths(config: Config, problem: _Report, home: str) -> Iterator[Problem]:
+    for key, text in (("models.path", config.models.path), ("ollama.home", config.ollama.home)):
+        path = expand(text, home)
+        if not path.is_absolute():
+            yield problem(key, text, "must be an absolute path, or start with ~")
+        elif reason := _unusable(path):
+            yield problem(key, text, reason)
+
+
+def expand(text: str, home: str) -> Path:
+    """A path with a leading `~` read as `home`."""
+    return Path(home + text[1:]) if text == "~" or text.startswith("~/") else Path(text)
+
+
+def _unusable(path: Path) -> str | None:
+    """Why this directory can't be used or made; None when it can."""
+    if "\0" in str(path):
+        return "holds a NUL character, which no path can"
+    at = path
+    while not os.path.lexists(at) and at != at.parent:
+        at = at.parent
+    if not at.is_dir():
+        return f"{at} is not a directory that can be entered"
+    if not os.access(at, os.R_OK | os.W_OK | os.X_OK):
+        return f"{at} can't be read and written by this user (uid {os.getuid()})"
+    return None

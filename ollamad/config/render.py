@@ -1,0 +1,57 @@
+"""The configuration as text: the example file with every key, and what is in force."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import get_args, get_type_hints
+
+import msgspec
+import tomli_w
+from msgspec import Meta
+
+from ollamad.config.load import Loaded, key_types
+from ollamad.config.schema import Config
+
+WIDTH = 110
+"""Columns of the example file."""
+
+HEADER = """\
+# ollamad: every key, with its default and why it is so. All are optional.
+# An environment variable OLLAMAD_TABLE_KEY or a flag --set table.key=value goes before this file.
+# `ollamad check --config FILE` says what is wrong with a file, and what is in force.
+# Drawn from ollamad/config/schema.py by `ollamad check --example`.
+"""
+
+
+def render_example() -> str:
+    """The text of `config.example.toml`."""
+    return HEADER + "".join(_lines(Config(), _why))
+
+
+def render_effective(loaded: Loaded) -> str:
+    """Every key in force, as TOML, each with who set it."""
+    return "".join(_lines(loaded.config, lambda key: [f"# {loaded.origins.get(key, 'default')}"])).lstrip("\n")
+
+
+def _lines(config: Config, comments: Callable[[str], list[str]]) -> Iterator[str]:
+    for table, struct in get_type_hints(Config).items():
+        values = msgspec.to_builtins(getattr(config, table))
+        yield f"\n[{table}]  # {_first_line(struct)}\n"
+        for key in sorted(values, key=lambda key: isinstance(values[key], dict)):
+            comment = comments(f"{table}.{key}")
+            value = values[key]
+            if isinstance(value, dict):
+                yield "".join(f"{line}\n" for line in ["", *comment, f"[{table}.{key}]"])
+                yield tomli_w.dumps(value)
+            else:
+                yield "".join(f"{line}\n" for line in [*comment, tomli_w.dumps({key: value}).strip()])
+
+
+def _why(key: str) -> list[str]:
+    meta = next(part for part in get_args(key_types()[key]) if isinstance(part, Meta) and part.description)
+    return textwrap.wrap(str(meta.description), WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _first_line(struct: type) -> str:
+    return str(struct.__doc__).strip().splitlines()[0]

@@ -1,0 +1,254 @@
+"""Every key that exists, with its type, its limits, its default and a line of why.
+
+This is the one place where a key is declared: `load` checks against it, `config.example.toml` and `ollamad check`
+are drawn from it. Times are seconds (`_s`), sizes say their unit; each bound of the daemon is a key here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Selector = Annotated[int, Meta(ge=0, le=65_535)] | Annotated[str, Meta(min_length=1)]
+"""A GPU: its index, its UUID (`GPU-…`, may be cut short), or a pattern of its name (`*A100*`)."""
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+SecondsOrNone = Annotated[float, Meta(ge=0, le=86_400)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Port = Annotated[int, Meta(ge=1024, le=65_000)]
+MiB = Annotated[int, Meta(ge=0, le=1_048_576)]
+GoDuration = Annotated[str, Meta(pattern=r"^-?[0-9]+$|^-?([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")]
+
+
+class Proxy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The address that clients use: a drop-in Ollama endpoint."""
+
+    listen: Annotated[str, Meta(description="Where clients send requests; Ollama's own address by default.")] = (
+        "127.0.0.1:11434"
+    )
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Host names that clients may call us by, beside Ollama's own (IP addresses of this machine,"
+                ' localhost, *.local, …). Name the one that your nginx passes on; "*" allows any.'
+            )
+        ),
+    ] = ()
+    body_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=4 * 1024**3,
+            description="A JSON request is kept whole until its answer begins, so that it can be sent again; at most this.",
+        ),
+    ] = 64 * 1024**2
+    attempts_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=16,
+            description="How often one request is sent, the first included, before its failure is told.",
+        ),
+    ] = 3
+    ready_wait_s: Annotated[
+        SecondsOrNone,
+        Meta(
+            description="How long a request waits for a child when none is ready (all restarting) before it gets 503."
+        ),
+    ] = 30.0
+    waiting_max: Annotated[Count, Meta(description="How many requests may wait so; the next one gets 503 at once.")] = (
+        512
+    )
+    connect_timeout_s: Annotated[
+        Seconds,
+        Meta(description="A child on this machine that does not accept within this is taken for dead."),
+    ] = 5.0
+    shutdown_grace_s: Annotated[
+        SecondsOrNone,
+        Meta(description="At stop, streams may go on this long; then they end with an error object."),
+    ] = 2.0
+
+
+class Status(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The address that operators and monitors use."""
+
+    listen: Annotated[str, Meta(description="/status, /healthz and /readyz; never put it on the internet.")] = (
+        "127.0.0.1:11480"
+    )
+
+
+class Ollama(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How each `ollama serve` is run; the same for all of them, or one model would behave differently by child."""
+
+    binary: Annotated[
+        str,
+        Meta(min_length=1, description="The ollama program: a path, or a name that is looked up on PATH."),
+    ] = "ollama"
+    home: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="HOME of the children, shared: it holds the key that ollama.com knows them by.",
+        ),
+    ] = "~"
+    base_port: Annotated[
+        Port, Meta(description="Children listen on loopback from this port up; ports in use are passed over.")
+    ] = 11_500
+    num_parallel: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="Slots per loaded model (OLLAMA_NUM_PARALLEL); each has its own context in VRAM.",
+        ),
+    ] = 1
+    context_length: Annotated[
+        Literal["auto"] | Annotated[int, Meta(ge=4, le=10_000_000)],
+        Meta(
+            description=(
+                'Tokens per slot (OLLAMA_CONTEXT_LENGTH). "auto": 32768 where the smallest child has 23 GiB of VRAM'
+                " or more, else 4096. Left to itself, Ollama gives each child a length by its own VRAM."
+            )
+        ),
+    ] = "auto"
+    max_loaded_models: Annotated[
+        int, Meta(ge=1, le=64, description="Models that one child holds at once (OLLAMA_MAX_LOADED_MODELS).")
+    ] = 3
+    max_queue: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Requests that one child queues before 503 (OLLAMA_MAX_QUEUE)."),
+    ] = 512
+    keep_alive: Annotated[
+        GoDuration,
+        Meta(
+            description='How long an idle model stays loaded (OLLAMA_KEEP_ALIVE): "5m", "-1" for ever, "0" not at all.'
+        ),
+    ] = "5m"
+    load_timeout_s: Annotated[
+        Count,
+        Meta(description="Ollama gives a load up after this long without progress (OLLAMA_LOAD_TIMEOUT)."),
+    ] = 300
+    prompt_cache_mib: Annotated[
+        MiB,
+        Meta(
+            description=(
+                "RAM of each loaded model's prompt cache (LLAMA_ARG_CACHE_RAM). llama-server takes 8192 MiB a model"
+                " when nobody says otherwise: 8 GPUs with 3 models each could ask for 192 GiB."
+            )
+        ),
+    ] = 1024
+    fit_margin_mib: Annotated[
+        MiB,
+        Meta(description="VRAM that a load leaves free (LLAMA_ARG_FIT_TARGET); OLLAMA_GPU_OVERHEAD does nothing."),
+    ] = 1024
+    start_timeout_s: Annotated[
+        Seconds,
+        Meta(description="From spawn to ready; GPU discovery can take 30 s a library, so be patient."),
+    ] = 120.0
+    stop_timeout_s: Annotated[
+        Seconds, Meta(description="From TERM to KILL. Ollama needs about 1.5 s to end its runners.")
+    ] = 2.5
+    env: Annotated[
+        dict[str, str],
+        Meta(description="More environment for every child. Nothing else leaks from ollamad's own."),
+    ] = {}
+
+
+class Supervision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a child that died is started again, and how it is looked after."""
+
+    backoff_initial_s: Annotated[
+        Seconds,
+        Meta(description="Wait before the second restart in a row; the first is at once, then it doubles."),
+    ] = 0.5
+    backoff_max_s: Annotated[Seconds, Meta(description="It never waits longer than this.")] = 60.0
+    backoff_jitter: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of each wait that is random, so that children don't restart in step.",
+        ),
+    ] = 0.25
+    healthy_after_s: Annotated[
+        Seconds, Meta(description="Ready for this long, a child's earlier deaths are forgotten.")
+    ] = 60.0
+    probe_interval_s: Annotated[
+        Seconds, Meta(description="How often a starting child is asked whether it is ready.")
+    ] = 0.05
+    probe_timeout_s: Annotated[Seconds, Meta(description="How long one such question may take.")] = 5.0
+    resident_interval_s: Annotated[
+        Seconds,
+        Meta(
+            description="How often a ready child is asked what it has loaded; old Ollamas can crash when asked faster than 1 s."
+        ),
+    ] = 1.0
+    lines_kept: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="A child's last output lines that are kept, to be told when it dies."),
+    ] = 20
+
+
+class Gpus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which GPUs get a child. A selector is an index, a UUID ("GPU-…", may be cut short) or a name pattern ("*A100*")."""
+
+    include: Annotated[
+        Literal["all"] | tuple[Selector, ...],
+        Meta(description='"all", or a list of selectors: each GPU gets a child of its own.'),
+    ] = "all"
+    exclude: Annotated[tuple[Selector, ...], Meta(description="Selectors of GPUs to leave alone.")] = ()
+    groups: Annotated[
+        tuple[Annotated[tuple[Selector, ...], Meta(min_length=1)], ...],
+        Meta(description="[[2, 3]]: one wide child over GPUs 2 and 3, for models that fit on no single one."),
+    ] = ()
+    cpu_children: Annotated[
+        Literal["auto"] | Annotated[int, Meta(ge=0, le=64)],
+        Meta(description='Children without a GPU. "auto": one where no GPU can be used, else none.'),
+    ] = "auto"
+    require_gpu: Annotated[
+        bool, Meta(description="Refuse to start where no GPU can be used, instead of serving from the CPU.")
+    ] = False
+    sample_interval_s: Annotated[Seconds, Meta(description="How often memory and utilization are read.")] = 1.0
+    call_timeout_s: Annotated[
+        Seconds,
+        Meta(description="A driver that does not answer within this is told and left alone; a lost GPU can hang it."),
+    ] = 5.0
+
+
+class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where models live. All children share one store."""
+
+    path: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The store (OLLAMA_MODELS); by default the one that a hand-started Ollama uses.",
+        ),
+    ] = "~/.ollama/models"
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Logs go to standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description='"debug" shows all that the children print, and each routing decision.'),
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(description='"auto": console on a terminal, else one JSON object a line.'),
+    ] = "auto"
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole, checked configuration. Nothing in it changes while the daemon runs."""
+
+    proxy: Proxy = Proxy()
+    status: Status = Status()
+    ollama: Ollama = Ollama()
+    supervision: Supervision = Supervision()
+    gpus: Gpus = Gpus()
+    models: Models = Models()
+    log: Log = Log()
