@@ -1,0 +1,134 @@
+"""One `ollama serve` as a process: started in a session of its own, drained, and ended with all that it started.
+
+Ollama starts its runners in its own process group and without a parent-death signal (0.33, llm_linux.go), so killing
+the server leaves them behind with their VRAM. Everything here is therefore done to the group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from ollamad.ollama.output import LineSplitter
+
+READ_BYTES: Final = 65_536
+SWEEP_PAUSE_S: Final = 0.01
+ABANDON_S: Final = 1.0
+
+
+class ServeProcess:
+    """A running server. Whoever starts one must `sweep` it, or its zombie stays."""
+
+    def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
+        """Start it now. Raises OSError where it can't be.
+
+        The start blocks for the time of a fork, a few milliseconds: asyncio's own subprocesses would reap the server
+        before its group is dealt with.
+        """
+        read_end, write_end = os.pipe()
+        self._output = os.fdopen(read_end, "rb", buffering=0)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - the operator's own program, no shell
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError:
+            self._output.close()
+            raise
+        finally:
+            os.close(write_end)
+        self.pid = self._process.pid
+
+    async def exited(self) -> None:
+        """Wait until the server itself has exited. It stays a zombie until `sweep`."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        pidfd = os.pidfd_open(self.pid)
+        loop.add_reader(pidfd, done.set)
+        try:
+            await done.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+
+    async def drain(self, tell: Callable[[str], None]) -> None:
+        """Read its output line by line until all that hold the pipe have closed it; a full one wedges the child."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=READ_BYTES)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._output)
+        splitter = LineSplitter()
+        try:
+            while data := await reader.read(READ_BYTES):
+                for line in splitter.feed(data):
+                    tell(line)
+            for line in splitter.end():
+                tell(line)
+        finally:
+            transport.close()
+
+    def terminate(self) -> None:
+        """Ask the server to stop; it ends its runners itself (0.33, server/routes.go:2022)."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole group now."""
+        self._kill_group()
+
+    async def sweep(self, patience_s: float) -> tuple[int, ...]:
+        """End what is left of the group, wait until it is gone, reap the server. Call it after `exited`.
+
+        Until here the server is a zombie, so its number, which is also its group's, can't have been given to a
+        stranger. Gives the pids that outlived SIGKILL for `patience_s`: processes in an uninterruptible call, usually
+        into a driver.
+        """
+        deadline_s = time.monotonic() + patience_s
+        while (left := self._group()) and time.monotonic() < deadline_s:
+            self._kill_group()
+            await asyncio.sleep(SWEEP_PAUSE_S)
+        self._process.wait()
+        return left
+
+    def abandon(self) -> None:
+        """Leave nothing behind when the one who watched it is cut short; after `sweep` it does nothing."""
+        if self._process.returncode is None:
+            self._kill_group()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(ABANDON_S)
+
+    def reason(self) -> str:
+        """How it ended, for people. Call it after `sweep`."""
+        code = self._process.returncode
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exited with status {code}"
+
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _group(self) -> tuple[int, ...]:
+        """The live members of the group; zombies hold nothing."""
+        found = []
+        for pid in psutil.pids():
+            try:
+                if os.getpgid(pid) == self.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                    found.append(pid)
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+        return tuple(found)
