@@ -1,0 +1,31 @@
+"""A bell that many may wait for: something has changed, look again."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Bell:
+    """Wakes all who wait at the moment it rings; rung with nobody waiting, it is forgotten."""
+
+    def __init__(self) -> None:
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def ring(self) -> None:
+        """Wake everyone."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def heard(self, timeout_s: float) -> bool:
+        """Wait for the next ring; False when `timeout_s` passed first."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(waiter)
+        return True

@@ -1,0 +1,36 @@
+"""Keeps a warden alive: the process that ends our children should ollamad itself be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Final
+
+import structlog
+
+from ollamad.ollama import warden
+
+log = structlog.get_logger()
+
+RESTART_PAUSE_S: Final = 1.0
+
+
+async def keep_warden(instance: str) -> None:
+    """Run until cancelled. The warden then sees the end of its input, finds nothing to end, and is waited for."""
+    while True:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(warden.__file__), instance),
+            stdin=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C in our terminal is not for it
+            env={"PATH": os.environ.get("PATH", "")},
+            cwd="/",
+        )
+        try:
+            status = await process.wait()
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+            await asyncio.shield(process.wait())
+        log.warning("warden died, starting another", status=status)
+        await asyncio.sleep(RESTART_PAUSE_S)
