@@ -1,0 +1,1 @@
+"""The listener that clients talk to: one Ollama in front of many."""

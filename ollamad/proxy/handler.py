@@ -1,0 +1,156 @@
+"""A request's trip: named, looked into, leased a child, relayed, and sent again elsewhere while it may be."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from ollamad.config.address import Address
+from ollamad.config.schema import Proxy
+from ollamad.errors import CapacityError, ClientError, NoAnswer
+from ollamad.fleet.dispatcher import Lease
+from ollamad.fleet.fleet import Fleet
+from ollamad.ollama.routes import Body, Route, route_of
+from ollamad.proxy.body import kept, streamed
+from ollamad.proxy.exchange import Outgoing, Refused, Relay
+from ollamad.proxy.hosts import host_is_allowed
+from ollamad.proxy.merged import loaded_everywhere
+from ollamad.proxy.peek import model_of
+from ollamad.proxy.shapes import error_response
+from ollamad.routing.decide import Need, Request
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One request, read as far as it must be."""
+
+    incoming: web.Request
+    route: Route
+    body: bytes | None
+    """None where it is streamed: such a request is sent once."""
+    model: str | None
+    id: str
+
+    @property
+    def may_go_again(self) -> bool:
+        return self.body is not None
+
+
+class Handler:
+    """Answers every request on the proxy's listener."""
+
+    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, settings: Proxy, listen: Address) -> None:
+        self._fleet = fleet
+        self._session = session
+        self._relay = Relay(session)
+        self._settings = settings
+        self._listen = listen
+
+    async def handle(self, incoming: web.Request) -> web.StreamResponse:
+        """Serve one request; every failure becomes an answer in the shape of the API at hand."""
+        request_id = incoming.headers.get("X-Request-Id") or secrets.token_hex(8)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            path = incoming.path
+            try:
+                return await self._served(await self._read(incoming, request_id))
+            except ClientError as error:
+                log.info("request refused", path=path, status=error.status, reason=str(error))
+                return error_response(path, error.status, str(error))
+            except CapacityError as error:
+                log.warning("request refused", path=path, status=503, reason=str(error))
+                return error_response(path, 503, str(error), retry_after_s=error.retry_after_s)
+            except NoAnswer as error:
+                log.warning("request failed", path=path, status=502, reason=str(error))
+                return error_response(path, 502, f"no child could answer ({error}); see ollamad's log")
+            except Exception:  # the edge: a fault of ours is told and logged whole, and costs one request
+                log.exception("request crashed", path=path)
+                return error_response(path, 500, f"ollamad failed; its log has the cause, request_id {request_id}")
+
+    async def _read(self, incoming: web.Request, request_id: str) -> _Job:
+        if not host_is_allowed(incoming.headers.get("Host", ""), self._listen, self._settings.allowed_hosts):
+            raise ClientError(
+                HTTPStatus.FORBIDDEN,
+                f"the host name {incoming.host!r} is not allowed here; add it to [proxy] allowed_hosts",
+            )
+        route = route_of(incoming.method, incoming.path)
+        if route.body is Body.STREAMED and incoming.can_read_body:
+            return _Job(incoming, route, None, None, request_id)
+        body = await kept(incoming, self._settings.body_max_bytes)
+        model = model_of(body, incoming.content_type) if route.need is Need.RUNNER else None
+        return _Job(incoming, route, body, model, request_id)
+
+    async def _served(self, job: _Job) -> web.StreamResponse:
+        """Try children until one answers; a 5xx of a child is told only when no other does better."""
+        if job.route.of_all:
+            return await self._asked_all(job)
+        attempts_max = self._settings.attempts_max if job.may_go_again else 1
+        tried: frozenset[tuple[str, int]] = frozenset()
+        refused: Refused | None = None
+        for left in reversed(range(attempts_max)):
+            request = Request(job.route.need, job.model, tried)
+            try:
+                async with self._fleet.lease(request, wait=refused is None) as lease:
+                    outcome = await self._try(job, lease)
+                    tried |= {(lease.child, lease.life)}
+            except CapacityError:
+                if refused is None:
+                    raise
+                break
+            except NoAnswer as error:
+                if not left:
+                    raise
+                log.warning("request sent again", model=job.model, reason=str(error))
+                continue
+            if not isinstance(outcome, Refused):
+                return outcome
+            refused = outcome
+        return refused.response() if refused else error_response(job.incoming.path, 502, "no child could answer")
+
+    async def _asked_all(self, job: _Job) -> web.StreamResponse:
+        """Ask every child, once there is one to ask."""
+        async with self._fleet.lease(Request(job.route.need)):
+            children = self._fleet.snapshot().children
+            return web.json_response(await loaded_everywhere(self._session, children, self._settings.connect_timeout_s))
+
+    async def _try(self, job: _Job, lease: Lease) -> web.StreamResponse | Refused:
+        """One attempt on one child."""
+        added = {"X-Ollamad-Child": lease.child, "X-Ollamad-Queue-Ms": str(lease.waited_ms), "X-Request-Id": job.id}
+        body = streamed(job.incoming) if job.body is None else job.body or None
+        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added)
+        facts = log.bind(method=job.incoming.method, path=job.incoming.path, model=job.model, child=lease.child)
+        began_s = time.monotonic()
+        try:
+            async with self._relay.open(outgoing, lease.base_url) as answer:
+                if isinstance(answer, Refused):
+                    facts.warning(
+                        "child refused", status=answer.status, body=answer.body[:200].decode(errors="replace")
+                    )
+                    return answer
+                first_byte_s = time.monotonic() - began_s
+                if answer.status < HTTPStatus.BAD_REQUEST:
+                    self._fleet.answered(lease, job.model)
+                relayed = await answer.relay()
+        except NoAnswer:
+            self._fleet.failed(lease)
+            raise
+        facts = facts.bind(
+            status=answer.status,
+            waited_ms=lease.waited_ms,
+            first_byte_ms=round(first_byte_s * 1000),
+            total_ms=round((time.monotonic() - began_s) * 1000),
+            sent_bytes=relayed.sent_bytes,
+        )
+        if relayed.broken is None:
+            facts.info("request served")
+        else:
+            self._fleet.failed(lease)
+            facts.warning("stream broken", reason=relayed.broken)
+        return relayed.response

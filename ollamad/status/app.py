@@ -1,0 +1,30 @@
+"""The status listener: `/status`, `/healthz`, `/readyz`, each answered from one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from ollamad.routing.snapshot import Snapshot
+from ollamad.status.view import is_ready, status
+
+
+def status_runner(look: Callable[[], Snapshot]) -> web.AppRunner:
+    """The status listener, not yet listening. `look` gives the snapshot."""
+
+    async def get_status(_request: web.Request) -> web.Response:
+        return web.json_response(status(look()))
+
+    async def get_healthz(_request: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
+
+    async def get_readyz(_request: web.Request) -> web.Response:
+        ready = is_ready(look())
+        return web.json_response({"ready": ready}, status=200 if ready else 503)
+
+    application = web.Application()
+    application.router.add_get("/status", get_status)
+    application.router.add_get("/healthz", get_healthz)
+    application.router.add_get("/readyz", get_readyz)
+    return web.AppRunner(application, access_log=None, shutdown_timeout=0.5)

@@ -1,0 +1,76 @@
+"""A snapshot as the JSON of `GET /status`. Monotonic times leave as ages: no other process shares that clock."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ollamad import __version__
+from ollamad.routing.snapshot import ChildView, GpuView, Snapshot
+
+SCHEMA: Final = 1
+
+
+def status(snapshot: Snapshot) -> dict[str, Any]:
+    """The whole answer."""
+    now_s = snapshot.taken_at_s
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "ready": is_ready(snapshot),
+        "stopping": snapshot.stopping,
+        "waiting": snapshot.waiting,
+        "in_flight": sum(child.in_flight for child in snapshot.children),
+        "children": [_child(child, now_s) for child in snapshot.children],
+    }
+
+
+def is_ready(snapshot: Snapshot) -> bool:
+    """Whether at least one child can take requests."""
+    return not snapshot.stopping and any(child.routable for child in snapshot.children)
+
+
+def _child(child: ChildView, now_s: float) -> dict[str, Any]:
+    return {
+        "id": child.id,
+        "want": child.want.value,
+        "phase": child.phase.value,
+        "routable": child.routable,
+        "reason": child.reason,
+        "pid": child.pid,
+        "port": child.port,
+        "ollama_version": child.version,
+        "life": child.life,
+        "deaths": child.deaths,
+        "ready_for_s": _age(child.ready_since_s, now_s),
+        "in_flight": child.in_flight,
+        "slots": child.slots,
+        "models": [
+            {
+                "name": resident.model,
+                "size_bytes": resident.size_bytes,
+                "vram_bytes": resident.vram_bytes,
+                "expires_at": resident.expires_at,
+            }
+            for resident in child.residents
+        ],
+        "models_age_s": _age(child.residents_at_s, now_s),
+        "gpus": [_gpu(gpu, now_s) for gpu in child.gpus],
+    }
+
+
+def _gpu(gpu: GpuView, now_s: float) -> dict[str, Any]:
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "memory_total_bytes": gpu.memory_total_bytes,
+        "memory_used_bytes": gpu.memory_used_bytes,
+        "utilization_percent": gpu.utilization_percent,
+        "temperature_c": gpu.temperature_c,
+        "sample_age_s": _age(gpu.sampled_at_s, now_s),
+        "error": gpu.error,
+    }
+
+
+def _age(since_s: float | None, now_s: float) -> float | None:
+    return None if since_s is None else round(now_s - since_s, 3)
