@@ -1,0 +1,75 @@
+# Everything to try, test and check ollamad from a checkout. It keeps to .venv; `make` alone lists what there is.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SAY := printf '\033[1m•\033[0m %s\n'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help run test check clean environment
+MAKEFLAGS += --no-print-directory
+
+help:
+	@echo 'make run     try it: ollamad in front of a real Ollama, downloaded if there is none (ARGS="--help" for more)'
+	@echo 'make test    everything that must hold: the checks, then the tests (ARGS="-k word" for some of them)'
+	@echo 'make check   the checks alone: ruff, mypy, import-linter'
+	@echo 'make clean   delete .venv and the caches of this checkout'
+	@echo
+	@echo 'PYTHON=...   the Python, 3.11 or newer, to make .venv with; now: $(PYTHON)'
+
+run: environment
+	@$(MAKE) -s $(VENV)/.installed
+	@exec $(BIN)/ollamad demo $(ARGS)
+
+test: check
+	@$(SAY) pytest
+	@$(BIN)/pytest $(ARGS)
+
+check: environment
+	@$(MAKE) -s $(VENV)/.installed-dev
+	@$(SAY) 'ruff check'
+	@$(BIN)/ruff check --quiet .
+	@$(SAY) 'ruff format --check'
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --diff .; exit 1; }
+	@$(SAY) mypy
+	@$(BIN)/mypy --no-error-summary
+	@$(SAY) lint-imports
+	@told=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$told"; exit 1; }
+
+clean:
+	@$(SAY) 'deleting $(VENV) and the caches'
+	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: newer than the pyproject.toml that they were installed from.
+$(VENV)/.installed: pyproject.toml
+	@$(SAY) 'installing ollamad into $(VENV)'
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	@$(SAY) 'installing ollamad and what its tests need into $(VENV)'
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+# A sound .venv: one that an interrupted run left half made has no pip, and one of a removed Python doesn't start.
+# Made anew, it has no stamps; that is why the targets above look at these only afterwards, in a make of their own.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+FAIL := { printf '%s\n' "$$why" >&2; exit 1; }
+INSTALL := sudo apt-get install python3-venv (Debian, Ubuntu), or name another: make PYTHON=/path/to/python3.11
+
+environment:
+	@$(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null && exit 0; \
+	if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
+	  $(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(SAY) 'installing python3-venv'; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get -qq update && apt-get -qq install --yes python3-venv >/dev/null; }; fi; \
+	why='no Python runs here as $(PYTHON): $(INSTALL)'; $(PYTHON) -c '' 2>/dev/null || $(FAIL); \
+	why='$(PYTHON) is older than 3.11: make PYTHON=/path/to/python3.11'; $(PYTHON) -c '$(NEW_ENOUGH)' || $(FAIL); \
+	why='$(PYTHON) lacks ensurepip and venv: $(INSTALL)'; $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(FAIL); \
+	$(SAY) 'making $(VENV)'; \
+	$(PYTHON) -m venv --clear $(VENV)

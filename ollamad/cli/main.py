@@ -1,0 +1,102 @@
+"""`ollamad serve|check|demo`. Exit codes: 0 done, 1 failed (the reason on stderr), 2 usage or configuration."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ollamad import __version__, daemon, log
+from ollamad.config import Loaded, Setting, load, parse_flag, read
+from ollamad.config.load import from_environment
+from ollamad.config.render import render_effective, render_example
+from ollamad.demo import demo
+from ollamad.errors import ConfigError, StartError
+
+SYSTEM_CONFIG: Final = Path("/etc/ollamad/config.toml")
+FAILED: Final = 1
+USAGE: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except ConfigError as error:
+        number = len(error.problems)
+        print(f"ollamad: {number} problem{'s' * (number != 1)} in the configuration:", file=sys.stderr)
+        for problem in error.problems:
+            print(f"  {problem}", file=sys.stderr)
+        return USAGE
+    except StartError as error:
+        print(f"ollamad: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ollamad", description="One Ollama endpoint over all the GPUs of this host.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"ollamad {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the daemon in the foreground")
+    serve.set_defaults(command=_serve)
+    check = commands.add_parser("check", help="check the configuration and print what is in force; starts nothing")
+    check.set_defaults(command=_check)
+    check.add_argument("--example", action="store_true", help="print an example file with every key instead")
+    demo_parser = commands.add_parser("demo", help="try it: gets an Ollama and a small model where there are none")
+    demo_parser.set_defaults(command=_demo)
+    for command in (serve, check, demo_parser):
+        command.add_argument(
+            "--config",
+            metavar="FILE",
+            type=Path,
+            help=f"the configuration; else $OLLAMAD_CONFIG, else {SYSTEM_CONFIG} where it exists",
+        )
+        command.add_argument(
+            "--set",
+            metavar="TABLE.KEY=VALUE",
+            action="append",
+            default=[],
+            dest="flags",
+            help="set one key, before environment and file; may be given again",
+        )
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    loaded = _loaded(options)
+    log.set_up(loaded.config.log)
+    asyncio.run(daemon.run(loaded.config))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    print(render_example() if options.example else render_effective(_loaded(options)), end="")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    prepared = demo.prepare(_loaded(options), lambda line: print(line, flush=True))
+    loaded = _loaded(options, prepared.settings)
+    log.set_up(loaded.config.log)
+    asyncio.run(daemon.run(loaded.config, lambda listening: print(demo.banner(listening, prepared.model), flush=True)))
+    return 0
+
+
+def _loaded(options: argparse.Namespace, low: tuple[Setting, ...] = ()) -> Loaded:
+    """The configuration from all its sources; `low` ranks below them all."""
+    named = options.config or os.environ.get("OLLAMAD_CONFIG")
+    path = Path(named) if named else SYSTEM_CONFIG if SYSTEM_CONFIG.exists() else None
+    return load(
+        low,
+        read(path) if path else (),
+        from_environment(os.environ),
+        tuple(parse_flag(flag) for flag in options.flags),
+        home=str(Path.home()),
+    )

@@ -1,0 +1,184 @@
+"""The composition root: builds every part once, runs them in one TaskGroup, and stops them in order.
+
+Start: GPUs, then the plan of children, then the listeners (a client that comes early waits for a child instead of being
+refused), then the warden, then the children. Stop, on SIGTERM or SIGINT: no new requests, streams may finish for
+`proxy.shutdown_grace_s`, then the children are stopped, which ends what still streams with an error object; the warden
+finds nothing left to do, and the listeners go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import structlog
+from aiohttp import web
+
+from ollamad import __version__
+from ollamad.config import Config
+from ollamad.config.address import Address, parse_address
+from ollamad.errors import ConfigError, GpuError, Problem, StartError
+from ollamad.fleet.fleet import Fleet
+from ollamad.fleet.keeper import keep_warden
+from ollamad.fleet.plan import ChildPlan, plan_children
+from ollamad.fleet.telemetry import Telemetry
+from ollamad.gpu.model import Inventory
+from ollamad.gpu.nvml import NvmlProvider
+from ollamad.gpu.selection import Wanted, select
+from ollamad.gpu.thread import GpuThread
+from ollamad.ollama.binary import find_binary
+from ollamad.proxy.app import child_session, proxy_runner
+from ollamad.status.app import status_runner
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the daemon can be reached, ports that the kernel chose included."""
+
+    proxy: Address
+    status: Address
+
+
+async def run(config: Config, on_listening: Callable[[Listening], None] = lambda _: None) -> None:
+    """Run the daemon until it is told to stop.
+
+    Raises ConfigError or StartError where it can't start; nothing is left running then.
+    """
+    program = find_binary(config.ollama.binary, os.environ.get("PATH"))
+    gpu_thread = GpuThread(NvmlProvider(), timeout_s=config.gpus.call_timeout_s)
+    try:
+        plans = await plan(config, gpu_thread)
+        gpus = [gpu for child in plans for gpu in child.gpus]
+        telemetry = Telemetry(gpu_thread, gpus, config.gpus.sample_interval_s)
+        instance = secrets.token_hex(16)
+        async with child_session(config.proxy) as session:
+            fleet = Fleet(config, plans, program=program, instance=instance, session=session, telemetry=telemetry)
+            proxy = proxy_runner(fleet, session, config.proxy, parse_address(config.proxy.listen))
+            status = status_runner(fleet.snapshot)
+            try:
+                listening = Listening(
+                    proxy=await _listen(proxy, "proxy.listen", config.proxy.listen),
+                    status=await _listen(status, "status.listen", config.status.listen),
+                )
+                on_listening(listening)
+                log.info(
+                    "ollamad starts",
+                    version=__version__,
+                    pid=os.getpid(),
+                    proxy=str(listening.proxy),
+                    status=str(listening.status),
+                    ollama=str(program),
+                    children=[child.id for child in plans],
+                )
+                await _run_fleet(fleet, instance, config.proxy.shutdown_grace_s)
+            finally:
+                await proxy.cleanup()
+                await status.cleanup()
+    finally:
+        gpu_thread.close()
+    log.info("ollamad stopped")
+
+
+async def plan(config: Config, gpu_thread: GpuThread) -> tuple[ChildPlan, ...]:
+    """Which children this machine gets. What is odd about its GPUs is said once, here.
+
+    Raises ConfigError where the selection contradicts itself on these GPUs, StartError where no child is left.
+    """
+    inventory, why_no_gpu = await _inventory(gpu_thread)
+    gpus = config.gpus
+    selection = select(inventory, Wanted(include=gpus.include, exclude=gpus.exclude, groups=gpus.groups))
+    for warning in (*inventory.problems, *selection.warnings):
+        log.warning("gpu left out", reason=warning)
+    if selection.problems:
+        raise ConfigError(tuple(Problem("gpus", problem) for problem in selection.problems))
+    plans = plan_children(
+        [(pinned.id, pinned.gpus) for pinned in selection.pinned],
+        gpus.cpu_children,
+        require_gpu=gpus.require_gpu,
+        why_no_gpu=why_no_gpu or "; ".join((*inventory.problems, *selection.warnings)) or "none is selected",
+    )
+    if not selection.pinned:
+        log.warning("no gpu, children run on the cpu", reason=why_no_gpu or "none is selected", children=len(plans))
+    return plans
+
+
+async def _inventory(gpu_thread: GpuThread) -> tuple[Inventory, str]:
+    """The GPUs, and where there are none, why."""
+    try:
+        inventory = await gpu_thread.discover()
+    except GpuError as error:
+        return Inventory(gpus=(), driver_version=None), str(error)
+    for gpu in inventory.gpus:
+        log.info("gpu found", index=gpu.index, uuid=gpu.uuid, name=gpu.name, memory_bytes=gpu.memory_total_bytes)
+    return inventory, "" if inventory.gpus else "the NVIDIA driver sees no GPU"
+
+
+async def _run_fleet(fleet: Fleet, instance: str, grace_s: float) -> None:
+    """Run the children until a signal, then stop them; the warden lives longest."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            warden = tasks.create_task(keep_warden(instance), name="warden")
+            children = tasks.create_task(fleet.run(), name="fleet")
+            stopping = tasks.create_task(_stop_when_asked(fleet, stop, grace_s), name="stop")
+            await children
+            stopping.cancel()
+            warden.cancel()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _stop_when_asked(fleet: Fleet, stop: asyncio.Event, grace_s: float) -> None:
+    await stop.wait()
+    fleet.refuse()
+    log.info("stopping", grace_s=grace_s)
+    stop.clear()
+    async with asyncio.TaskGroup() as tasks:
+        hurried = tasks.create_task(stop.wait(), name="second signal")
+        idle = tasks.create_task(fleet.idle(grace_s), name="grace")
+        await asyncio.wait({hurried, idle}, return_when=asyncio.FIRST_COMPLETED)
+        if not idle.done() or not idle.result():
+            log.warning("streams cut", why="a second signal" if hurried.done() else "the grace is over")
+        hurried.cancel()
+        idle.cancel()
+    fleet.stop()
+
+
+async def _listen(runner: web.AppRunner, key: str, text: str) -> Address:
+    """Open one listener. Raises StartError where the address can't be had, naming who has it."""
+    address = parse_address(text)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address.host, address.port).start()
+    except OSError as error:
+        holder = _holder(address.port)
+        raise StartError(
+            f"can't listen on {address} ([{key.replace('.', '] ')}): {error.strerror or error}{holder};"
+            f" stop that, or choose another address, such as --set {key}={Address(address.host, address.port + 1)}"
+        ) from error
+    host, port = runner.addresses[0][:2]
+    return Address(host, port)
+
+
+def _holder(port: int) -> str:
+    """` (pid 123, ollama)` for who listens on a port, where this user may know."""
+    try:
+        pids = {
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+        }
+        return "".join(f" (pid {pid}, {psutil.Process(pid).name()})" for pid in sorted(filter(None, pids)))
+    except psutil.Error:
+        return ""

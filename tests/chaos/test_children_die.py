@@ -1,0 +1,167 @@
+"""Deaths under load, on real Ollama children with a reciting model: what clients see, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from tests.support.daemon import Daemon, Daemons, alive, runners_of, send_signal, until
+from tests.support.real_ollama import RECITE
+from tests.support.reciting import WORDS, recitation
+
+STREAMS = 50
+TOKENS = 400
+LONG = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a client saw of one stream."""
+
+    child: str
+    text: str
+    done: bool
+    error: str | None
+
+
+async def _stream(session: aiohttp.ClientSession, tokens: int) -> Stream:
+    body = {"model": RECITE, "prompt": "go", "options": {"num_predict": tokens}}
+    async with session.post("/api/generate", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        records = [json.loads(line) async for line in answer.content]
+    errors = [record["error"] for record in records if "error" in record]
+    text = "".join(record.get("response", "") for record in records)
+    done = any(record.get("done") for record in records)
+    return Stream(answer.headers["X-Ollamad-Child"], text, done, errors[0] if errors else None)
+
+
+async def _busy(daemon: Daemon, name: str) -> bool:
+    """Whether this child is sending tokens to somebody: its runner is loaded and it holds a lease."""
+    child = await daemon.child(name)
+    return child["in_flight"] > 0 and bool(child["models"])
+
+
+async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and_they_are_told(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    async with (
+        daemons.run(ollama_binary, store=model_store) as daemon,
+        aiohttp.ClientSession(daemon.base_url, connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        await daemon.until_ready(2)
+        await asyncio.gather(_stream(session, 1), _stream(session, 1))
+        victim = await daemon.child("cpu0")
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(_stream(session, TOKENS)) for _ in range(STREAMS)]
+            await until(lambda: _busy(daemon, "cpu0"), daemon.explain)
+            await until(lambda: sum(stream.done() for stream in asked) >= 4, daemon.explain)
+            send_signal(victim["pid"], signal.SIGKILL)
+        streams = [stream.result() for stream in asked]
+
+        cut = [stream for stream in streams if stream.error]
+        whole = [stream for stream in streams if not stream.error]
+        assert all(stream.done and stream.text == recitation(WORDS, TOKENS) for stream in whole)
+        assert all("gone" in str(stream.error) and not stream.done for stream in cut)
+        assert all(recitation(WORDS, TOKENS).startswith(stream.text) for stream in cut)
+        assert {stream.child for stream in cut} <= {"cpu0"}
+        assert 1 <= len(cut) <= 2, "one slot a child: one stream was under way, another may have just begun"
+
+        await daemon.until_ready(2)
+        back = await daemon.child("cpu0")
+        assert (back["life"], back["deaths"], back["pid"] != victim["pid"]) == (2, 1, True)
+        again = await asyncio.gather(*(_stream(session, 20) for _ in range(6)))
+        assert {stream.child for stream in again} == {"cpu0", "cpu1"}
+
+
+async def test_a_normal_stop_leaves_no_process(daemons: Daemons, ollama_binary: Path, model_store: Path) -> None:
+    async with daemons.run(ollama_binary, store=model_store) as daemon:
+        processes = await _with_loaded_models(daemon)
+        await daemon.stop()
+        assert alive(processes) == []
+        assert alive(daemon.all_processes()) == []
+
+
+async def test_an_interrupt_in_the_middle_of_streams_leaves_no_process(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    async with (
+        daemons.run(ollama_binary, {"proxy": {"shutdown_grace_s": 0.1}}, store=model_store) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        processes = await _with_loaded_models(daemon)
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(_stream(session, LONG)) for _ in range(2)]
+            await until(lambda: _busy(daemon, "cpu1"), daemon.explain)
+            send_signal(daemon.process.pid, signal.SIGINT)
+        assert all(stream.result().error for stream in asked)
+        await daemon.stop()
+        assert alive(processes) == []
+
+
+async def test_a_killed_child_takes_its_runner_with_it(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    async with daemons.run(ollama_binary, store=model_store) as daemon:
+        await _with_loaded_models(daemon)
+        before = await daemon.child("cpu0")
+        lost = [psutil.Process(before["pid"]), *runners_of(before["pid"])]
+        assert len(lost) == 2
+        send_signal(before["pid"], signal.SIGKILL)
+
+        async def back() -> bool:
+            child = await daemon.child("cpu0")
+            return bool(child["routable"]) and child["life"] == 2
+
+        await until(back, daemon.explain)
+        assert alive(lost) == []
+
+
+async def test_a_killed_ollamad_takes_everything_with_it(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    async with daemons.run(ollama_binary, store=model_store) as daemon:
+        processes = await _with_loaded_models(daemon)
+        assert len(processes) == 6, "ollamad, its warden, two children, two runners"
+        send_signal(daemon.process.pid, signal.SIGKILL)
+        await daemon.process.wait()
+        await until(lambda: alive(processes) == [])
+        assert alive(daemon.all_processes()) == []
+
+
+async def test_a_killed_warden_is_replaced_and_does_its_work(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    async with daemons.run(ollama_binary, store=model_store) as daemon:
+        await daemon.until_ready(2)
+        first = _warden_of(daemon)
+        first.kill()
+        await until(lambda: daemon.said("warden died, starting another"))
+        await until(lambda: [child for child in _wardens_of(daemon) if child != first])
+        processes = await _with_loaded_models(daemon)
+        send_signal(daemon.process.pid, signal.SIGKILL)
+        await daemon.process.wait()
+        await until(lambda: alive(processes) == [])
+
+
+async def _with_loaded_models(daemon: Daemon) -> list[psutil.Process]:
+    """Load the model on both children; gives every process there is then."""
+    await daemon.until_ready(2)
+    async with aiohttp.ClientSession(daemon.base_url) as session:
+        streams = await asyncio.gather(*(_stream(session, 200) for _ in range(2)))
+    assert {stream.child for stream in streams} == {"cpu0", "cpu1"}
+    return daemon.all_processes()
+
+
+def _wardens_of(daemon: Daemon) -> list[psutil.Process]:
+    children = psutil.Process(daemon.process.pid).children()
+    return [child for child in alive(children) if any("warden" in word for word in child.cmdline())]
+
+
+def _warden_of(daemon: Daemon) -> psutil.Process:
+    return _wardens_of(daemon)[0]

@@ -1,0 +1,104 @@
+"""Children that do not start, do not answer, do not stop, or print too much: the daemon and the siblings go on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from tests.support.daemon import Daemons, alive, send_signal, until
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Path:
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    return folder
+
+
+def odd(orders: Path, **tables: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {**tables, "ollama": {"env": {"ODD_ORDERS": str(orders)}, **tables.get("ollama", {})}}
+
+
+async def test_a_child_that_exits_at_once_is_retried_with_backoff_while_its_sibling_serves(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.exit").touch()
+    async with daemons.run(odd_ollama, odd(orders, supervision={"backoff_initial_s": 0.05})) as daemon:
+        await until(lambda: len(daemon.said("child died")) >= 4, daemon.explain)
+        waits = [event["restart_in_s"] for event in daemon.said("child died")[:4]]
+        assert waits[0] == 0.0
+        assert 0.0 < waits[1] <= waits[2] <= waits[3] <= 0.2
+        assert "exited with status 1: Error: told to fail" in daemon.said("child died")[0]["reason"]
+        async with aiohttp.ClientSession(daemon.base_url) as session, session.post("/api/generate", json={}) as answer:
+            assert (answer.status, answer.headers["X-Ollamad-Child"]) == (200, "cpu1")
+        (orders / "cpu0.exit").unlink()
+        await daemon.until_ready(2)
+
+
+async def test_a_child_that_never_answers_is_ended_and_started_again(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.deaf").touch()
+    config = odd(orders, supervision={"probe_timeout_s": 0.1})
+    config["ollama"]["start_timeout_s"] = 1.5
+    async with daemons.run(odd_ollama, config) as daemon:
+        await until(lambda: daemon.said("child died"), daemon.explain)
+        assert daemon.said("child died")[0]["reason"] == "not ready 1.5 s after its start"
+        (orders / "cpu0.deaf").unlink()
+        await daemon.until_ready(2)
+
+
+async def test_a_child_that_ignores_term_is_killed_with_all_it_started(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "all.stubborn").touch()
+    (orders / "all.runner").touch()
+    config = odd(orders)
+    config["ollama"]["stop_timeout_s"] = 0.2
+    async with daemons.run(odd_ollama, config) as daemon:
+        await daemon.until_ready(2)
+        processes = daemon.all_processes()
+        assert len(processes) == 6, "ollamad, its warden, two children with a runner each"
+        await daemon.stop()
+        assert alive(processes) == []
+
+
+async def test_a_child_that_prints_megabytes_is_drained_and_its_lines_are_bounded(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.flood").touch()
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        lines = [event["line"] for event in daemon.said("child output") if event["child"] == "cpu0"]
+        assert lines.count("a line of the flood") == 100_000
+        assert max(map(len, lines)) == 8192
+
+
+async def test_a_port_that_somebody_takes_is_passed_over(daemons: Daemons, odd_ollama: Path, orders: Path) -> None:
+    squatter = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with squatter:
+        base = squatter.sockets[0].getsockname()[1]
+        config = odd(orders)
+        config["ollama"]["base_port"] = base
+        async with daemons.run(odd_ollama, config) as daemon:
+            await daemon.until_ready(2)
+            ports = [child["port"] for child in (await daemon.status())["children"]]
+            assert base not in ports
+            assert len(set(ports)) == 2
+
+
+async def test_requests_right_after_a_death_are_all_served(daemons: Daemons, odd_ollama: Path, orders: Path) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
+        await daemon.until_ready(2)
+        victim = psutil.Process((await daemon.child("cpu0"))["pid"])
+        send_signal(victim.pid, signal.SIGKILL)
+        for _ in range(10):
+            async with session.post("/api/generate", json={}) as answer:
+                assert answer.status == 200
+        await daemon.until_ready(2)

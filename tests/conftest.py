@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+from tests.support.daemon import daemons, odd_ollama
+from tests.support.real_ollama import model_store, ollama_binary
+
+__all__ = ["daemons", "model_store", "odd_ollama", "ollama_binary"]
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("here", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "here")

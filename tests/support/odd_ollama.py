@@ -1,0 +1,128 @@
+"""A stand-in for `ollama serve` that fails on command, for what the real one can't be made to do when a test wants it.
+
+Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<order>`, looked at when they matter:
+
+    exit        print an error and exit with status 3 before listening
+    deaf        listen, accept, never answer
+    stubborn    ignore SIGTERM
+    runner      start a process in our group, as Ollama starts its runners
+    refuse      answer inference with 500
+    hang-up     close the connection of an inference request before any byte
+    wait        send no byte of an answer until the order is taken back
+    gate        stream one record, and the next only when the order is taken back
+    cut         stream half a record, then die
+    flood       print 4 MiB on starting, some of it in one line
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+ORDERS = Path(os.environ["ODD_ORDERS"])
+CHILD = os.environ.get("OLLAMAD_CHILD", "none")
+
+
+def ordered(order: str) -> bool:
+    return any((ORDERS / f"{who}.{order}").exists() for who in (CHILD, "all"))
+
+
+async def while_ordered(order: str) -> None:
+    while ordered(order):
+        await asyncio.sleep(0.01)
+
+
+async def version(_request: web.Request) -> web.Response:
+    if ordered("deaf"):
+        await asyncio.Event().wait()
+    return web.json_response({"version": "0.0.0-odd"})
+
+
+async def ps(_request: web.Request) -> web.Response:
+    return web.json_response({"models": []})
+
+
+async def infer(request: web.Request) -> web.StreamResponse:
+    body = await request.read()
+    (ORDERS / f"{CHILD}.seen").open("ab").write(body + b"\n")
+    await while_ordered("wait")
+    if ordered("hang-up"):
+        assert request.transport is not None
+        request.transport.abort()
+    if ordered("refuse"):
+        return web.json_response({"error": f"{CHILD} can't"}, status=500)
+    response = web.StreamResponse(headers={"Content-Type": _kind(request.path)})
+    await response.prepare(request)
+    await response.write(_record(request.path, "one"))
+    await while_ordered("gate")
+    if ordered("cut"):
+        await response.write(b'{"response":"hal')
+        os.kill(os.getpid(), signal.SIGKILL)
+    await response.write(_record(request.path, "two"))
+    await response.write_eof()
+    return response
+
+
+def _kind(path: str) -> str:
+    return "text/event-stream" if path.startswith("/v1/") else "application/x-ndjson"
+
+
+def _record(path: str, text: str) -> bytes:
+    record = json.dumps({"response": text, "child": CHILD})
+    return (f"data: {record}\n\n" if path.startswith("/v1/") else f"{record}\n").encode()
+
+
+async def echo(request: web.Request) -> web.Response:
+    """What arrived, so that a test sees what the proxy sends."""
+    body = await request.read()
+    return web.json_response(
+        {
+            "method": request.method,
+            "path": request.raw_path,
+            "headers": [[name, value] for name, value in request.headers.items()],
+            "body": body.decode("latin-1"),
+            "child": CHILD,
+        }
+    )
+
+
+async def size(request: web.Request) -> web.Response:
+    """How much arrived, none of it kept."""
+    total = 0
+    async for part in request.content.iter_any():
+        total += len(part)
+    return web.json_response({"size": total})
+
+
+def main() -> None:
+    if ordered("exit"):
+        sys.exit("Error: told to fail")
+    if ordered("flood"):
+        sys.stdout.write("x" * (2 << 20) + "\n")
+        sys.stdout.write("a line of the flood\n" * 100_000)
+        sys.stdout.flush()
+    if ordered("runner"):
+        subprocess.Popen(["sleep", "600"])
+    application = web.Application(client_max_size=1 << 30)
+    application.router.add_get("/api/version", version)
+    application.router.add_get("/api/ps", ps)
+    for path in ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/messages"):
+        application.router.add_post(path, infer)
+    application.router.add_post("/api/blobs/{digest}", size)
+    application.router.add_route("*", "/{path:.*}", echo)
+    host, _, port = os.environ["OLLAMA_HOST"].rpartition(":")
+    loop = asyncio.new_event_loop()
+    if ordered("stubborn"):
+        loop.add_signal_handler(signal.SIGTERM, lambda: None)
+    web.run_app(application, host=host, port=int(port), print=None, loop=loop, handle_signals=not ordered("stubborn"))
+
+
+if __name__ == "__main__":
+    main()

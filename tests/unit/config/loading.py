@@ -1,0 +1,146 @@
+"""What the tests of the configuration share: a home, short forms of `load`, and values that each key takes."""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import pytest
+from hypothesis import strategies as st
+
+from ollamad.config import Config, Loaded, Setting, load
+from ollamad.config.checks import FIXED_VARIABLES, OWNED_VARIABLES
+from ollamad.config.load import key_types
+from ollamad.errors import ConfigError, Problem
+
+HOME: Final = tempfile.gettempdir()
+"""A directory that whoever runs the tests may write to; nothing is made in it."""
+
+KEYS: Final = tuple(key_types())
+DEFAULTS: Final[Mapping[str, object]] = {
+    f"{table}.{key}": value
+    for table, content in msgspec.to_builtins(Config()).items()
+    for key, value in content.items()
+}
+
+
+def loaded(*settings: tuple[str, object]) -> Loaded:
+    return load([Setting(key, value, "test") for key, value in settings], home=HOME)
+
+
+def outcome(*settings: tuple[str, object]) -> Loaded | ConfigError:
+    try:
+        return loaded(*settings)
+    except ConfigError as error:
+        return error
+
+
+def problems(*settings: tuple[str, object]) -> tuple[Problem, ...]:
+    with pytest.raises(ConfigError) as caught:
+        loaded(*settings)
+    return caught.value.problems
+
+
+def settings_of(text: str) -> list[tuple[str, object]]:
+    tables = tomllib.loads(text)
+    return [(f"{table}.{key}", value) for table, content in tables.items() for key, value in content.items()]
+
+
+TEXTS: Final = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+PATHS: Final = st.from_regex(r"[a-z .'\"é]{1,8}(/[a-z]{1,4}){0,2}", fullmatch=True)
+SECONDS: Final = st.floats(0.001, 9.0) | st.integers(1, 9)
+COUNTS: Final = st.integers(1, 1_000_000)
+SELECTORS: Final = st.integers(0, 15) | st.from_regex(r"GPU-[0-9a-f]{4,8}|\*[A-Z][0-9]{2,3}\*", fullmatch=True)
+VARIABLES: Final = st.from_regex(r"[A-Za-z_. é-]{1,8}", fullmatch=True).filter(
+    lambda name: name not in {*OWNED_VARIABLES, *FIXED_VARIABLES}
+)
+
+GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
+    "proxy.listen": st.integers(1, 30_000).map(lambda port: f"127.0.0.1:{port}"),
+    "proxy.allowed_hosts": st.lists(TEXTS, max_size=3),
+    "proxy.body_max_bytes": st.integers(1024, 4 * 1024**3),
+    "proxy.attempts_max": st.integers(1, 16),
+    "proxy.ready_wait_s": SECONDS | st.just(0),
+    "proxy.waiting_max": COUNTS,
+    "proxy.connect_timeout_s": SECONDS,
+    "proxy.shutdown_grace_s": SECONDS | st.just(0.0),
+    "status.listen": st.integers(30_001, 65_535).map(lambda port: f"[::1]:{port}"),
+    "ollama.binary": TEXTS.filter(bool),
+    "ollama.home": PATHS.map(lambda path: f"{HOME}/{path}") | st.just("~"),
+    "ollama.base_port": st.integers(1024, 65_000),
+    "ollama.num_parallel": st.integers(1, 64),
+    "ollama.context_length": st.just("auto") | st.integers(4, 10_000_000),
+    "ollama.max_loaded_models": st.integers(1, 64),
+    "ollama.max_queue": st.integers(1, 100_000),
+    "ollama.keep_alive": st.sampled_from(["5m", "-1", "0", "1h30m", "1.5h", "-2ms"]),
+    "ollama.load_timeout_s": COUNTS,
+    "ollama.prompt_cache_mib": st.integers(0, 1_048_576),
+    "ollama.fit_margin_mib": st.integers(0, 1_048_576),
+    "ollama.start_timeout_s": SECONDS,
+    "ollama.stop_timeout_s": SECONDS,
+    "ollama.env": st.dictionaries(VARIABLES, TEXTS, max_size=3),
+    "supervision.backoff_initial_s": SECONDS,
+    "supervision.backoff_max_s": st.floats(9.0, 86_400.0),
+    "supervision.backoff_jitter": st.floats(0, 1),
+    "supervision.healthy_after_s": SECONDS,
+    "supervision.probe_interval_s": SECONDS,
+    "supervision.probe_timeout_s": SECONDS,
+    "supervision.resident_interval_s": SECONDS,
+    "supervision.lines_kept": st.integers(0, 10_000),
+    "gpus.include": st.just("all") | st.lists(SELECTORS, unique=True, max_size=3),
+    "gpus.exclude": st.lists(st.integers(16, 31), unique=True, max_size=3),
+    "gpus.groups": st.lists(SELECTORS, unique=True, max_size=4).map(lambda found: [[one] for one in found]),
+    "gpus.cpu_children": st.sampled_from(["auto", 0]),
+    "gpus.require_gpu": st.booleans(),
+    "gpus.sample_interval_s": SECONDS,
+    "gpus.call_timeout_s": SECONDS,
+    "models.path": PATHS.map(lambda path: f"~/{path}"),
+    "log.level": st.sampled_from(["debug", "info", "warning", "error"]),
+    "log.format": st.sampled_from(["auto", "console", "json"]),
+}
+"""Per key, values that it takes whatever the other keys say."""
+
+CONFIGURATIONS: Final = st.fixed_dictionaries({}, optional=dict(GOOD)).map(lambda chosen: list(chosen.items()))
+
+BAD: Final[tuple[tuple[str, object, str], ...]] = (
+    ("proxy.listen", "11434", 'expected "HOST:PORT", such as "127.0.0.1:11434"'),
+    ("proxy.listen", 11434, "expected str, got int"),
+    ("proxy.allowed_hosts", "ollama.example", "expected array, got str"),
+    ("proxy.body_max_bytes", 1023, "expected int >= 1024"),
+    ("proxy.attempts_max", 17, "expected int <= 16"),
+    ("proxy.ready_wait_s", -0.5, "expected float >= 0"),
+    ("proxy.ready_wait_s", float("nan"), "expected float >= 0"),
+    ("proxy.ready_wait_s", float("inf"), "expected float <= 86400"),
+    ("proxy.ready_wait_s", "30s", "expected float, got str"),
+    ("proxy.waiting_max", 2.0, "expected int, got float"),
+    ("proxy.connect_timeout_s", 0, "expected float > 0"),
+    ("status.listen", "::1:80", 'an IPv6 address stands in brackets: "[::1]:11434"'),
+    ("ollama.binary", "", "expected str of length >= 1"),
+    ("ollama.base_port", 1023, "expected int >= 1024"),
+    ("ollama.num_parallel", 0, "expected int >= 1"),
+    ("ollama.num_parallel", 10**50, "expected int <= 64"),
+    ("ollama.context_length", 3, "expected int >= 4"),
+    ("ollama.context_length", "atuo", 'expected one of "auto", or another type than text, did you mean "auto"?'),
+    ("ollama.keep_alive", "5 minutes", "expected str matching"),
+    ("ollama.keep_alive", 300, "expected str, got int"),
+    ("ollama.env", {"CUDA_CACHE_PATH": 1}, "expected str, got int"),
+    ("supervision.backoff_jitter", 1.01, "expected float <= 1"),
+    ("gpus.include", "al", 'expected one of "all", or another type than text, did you mean "all"?'),
+    ("gpus.include", [-1], "expected int >= 0 - at $[0]"),
+    ("gpus.exclude", [""], "expected str of length >= 1 - at $[0]"),
+    ("gpus.groups", [0, 1], "expected array, got int - at $[0]"),
+    ("gpus.groups", [[0], []], "expected array of length >= 1 - at $[1]"),
+    ("gpus.cpu_children", "none", 'expected one of "auto"'),
+    ("gpus.require_gpu", "yes", "expected bool, got str"),
+    ("models.path", "models", "must be an absolute path, or start with ~"),
+    ("log.level", "warn", 'expected one of "debug", "info", "warning", "error", did you mean "warning"?'),
+    ("log.format", True, "expected str, got bool"),
+    ("proxy.listne", "x", 'there is no such key, did you mean "listen"?'),
+    ("porxy.listen", "x", 'there is no table [porxy], did you mean "proxy"?'),
+    ("log", "debug", "is a table: write it as [log]"),
+    ("colour", True, "there is no table [colour]; there are [gpus], [log], [models]"),
+)
+"""A key, a value that it refuses whatever the other keys say, and what the refusal says."""

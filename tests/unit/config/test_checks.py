@@ -1,0 +1,168 @@
+"""What no key's type can say: that keys agree, and that paths can be used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollamad.config import Setting, load
+from ollamad.config.checks import FIXED_VARIABLES, OWNED_VARIABLES, expand
+from ollamad.errors import ConfigError
+from tests.unit.config.loading import HOME, KEYS, SELECTORS, loaded, outcome, problems
+
+
+def test_proxy_and_status_cannot_share_an_address() -> None:
+    (problem,) = problems(("proxy.listen", "127.0.0.1:8000"), ("status.listen", "127.0.0.1:8000"))
+    assert (problem.key, problem.value, problem.origin) == ("status.listen", '"127.0.0.1:8000"', "test")
+    assert problem.message == "is also proxy.listen; each needs an address of its own"
+
+
+def test_an_address_taken_by_a_default_is_told_with_who_set_what() -> None:
+    (problem,) = problems(("proxy.listen", "127.0.0.1:11480"))
+    assert str(problem).startswith('status.listen = "127.0.0.1:11480" (default): is also proxy.listen')
+
+
+def test_two_ports_that_the_kernel_chooses_are_two_addresses() -> None:
+    assert loaded(("proxy.listen", "127.0.0.1:0"), ("status.listen", "127.0.0.1:0")).origins
+
+
+def test_a_bad_address_does_not_hide_the_other() -> None:
+    found = problems(("proxy.listen", "nowhere"), ("status.listen", "host:99999"))
+    assert [problem.key for problem in found] == ["proxy.listen", "status.listen"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "twice"),
+    [
+        ("gpus.include", [0, 1, 0], "0"),
+        ("gpus.include", ["GPU-AB", "gpu-ab"], '"gpu-ab"'),
+        ("gpus.exclude", [3, 3], "3"),
+        ("gpus.groups", [[0, 1], [2, 1]], "1"),
+        ("gpus.groups", [[2, 2]], "2"),
+        ("gpus.groups", [[0], ["0"]], '"0"'),
+    ],
+)
+def test_a_gpu_is_named_once(key: str, value: object, twice: str) -> None:
+    (problem,) = problems((key, value))
+    assert (problem.key, problem.value) == (key, twice)
+    assert problem.message == "names one GPU twice; a GPU can have one child"
+
+
+@given(st.lists(SELECTORS, max_size=6))
+def test_a_list_of_gpus_is_refused_exactly_when_one_is_in_it_twice(selectors: list[int | str]) -> None:
+    repeated = len({str(selector).lower() for selector in selectors}) < len(selectors)
+    found = outcome(("gpus.include", selectors))
+    assert isinstance(found, ConfigError) == repeated
+
+
+def test_a_gpu_that_is_grouped_cannot_be_left_out() -> None:
+    (problem,) = problems(("gpus.groups", [[0, 1], [2]]), ("gpus.exclude", [7, 1]))
+    assert (problem.key, problem.value) == ("gpus.exclude", '"1"')
+    assert "is in gpus.groups too" in problem.message
+
+
+@pytest.mark.parametrize("children", [0, "auto"])
+def test_a_required_gpu_goes_with_no_cpu_children_of_ones_own(children: object) -> None:
+    assert loaded(("gpus.require_gpu", True), ("gpus.cpu_children", children)).config.gpus.require_gpu
+
+
+def test_a_required_gpu_and_cpu_children_contradict_each_other() -> None:
+    (problem,) = problems(("gpus.require_gpu", True), ("gpus.cpu_children", 1))
+    assert (problem.key, problem.value) == ("gpus.cpu_children", "1")
+    assert loaded(("gpus.require_gpu", False), ("gpus.cpu_children", 1)).config.gpus.cpu_children == 1
+
+
+@pytest.mark.parametrize(("name", "owner"), OWNED_VARIABLES.items())
+def test_a_variable_that_a_key_decides_is_refused_with_that_key(name: str, owner: str) -> None:
+    (problem,) = problems(("ollama.env", {"GOOD": "1", name: "x"}))
+    assert (problem.key, problem.value) == ("ollama.env", f'{{"{name}": "x"}}')
+    assert problem.message == f"{name} is set by ollamad; use the key {owner}"
+    assert owner in KEYS
+
+
+@pytest.mark.parametrize(("name", "why"), FIXED_VARIABLES.items())
+def test_a_variable_that_must_stay_as_it_is_is_refused_with_the_reason(name: str, why: str) -> None:
+    (problem,) = problems(("ollama.env", {name: "1"}))
+    assert problem.message == f"{name} can't be set: {why}"
+
+
+@pytest.mark.parametrize("variable", [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0")])
+def test_what_no_environment_can_hold_is_refused(variable: tuple[str, str]) -> None:
+    assert "is no name and value" in problems(("ollama.env", dict([variable])))[0].message
+
+
+def test_every_bad_variable_is_told() -> None:
+    assert len(problems(("ollama.env", {"HOME": "x", "OLLAMA_NOPRUNE": "0", "=": "x", "FINE": "x"}))) == 3
+
+
+@pytest.mark.parametrize(("initial_s", "max_s"), [(5, 4), (61, None), (None, 0.4)])
+def test_the_longest_backoff_is_no_shorter_than_the_first(initial_s: float | None, max_s: float | None) -> None:
+    chosen = [("supervision.backoff_initial_s", initial_s), ("supervision.backoff_max_s", max_s)]
+    (problem,) = problems(*((key, value) for key, value in chosen if value is not None))
+    assert problem.key == "supervision.backoff_max_s"
+    assert "must be at least supervision.backoff_initial_s" in problem.message
+
+
+def test_backoffs_that_are_equal_are_in_order() -> None:
+    assert loaded(("supervision.backoff_initial_s", 3), ("supervision.backoff_max_s", 3)).origins
+
+
+@pytest.mark.parametrize("key", ["models.path", "ollama.home"])
+@pytest.mark.parametrize("path", ["models", "./models", "~other/models", "~x"])
+def test_a_path_that_depends_on_where_one_stands_is_refused(key: str, path: str) -> None:
+    assert [(problem.key, problem.message) for problem in problems((key, path))] == [
+        (key, "must be an absolute path, or start with ~")
+    ]
+
+
+@pytest.mark.parametrize("key", ["models.path", "ollama.home"])
+@pytest.mark.parametrize("below", ["", "/x", "/x/y"])
+def test_a_path_at_or_below_a_file_is_refused_by_the_name_of_that_file(tmp_path: Path, key: str, below: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert [problem.message for problem in problems((key, f"{file}{below}"))] == [
+        f"{file} is not a directory that can be entered"
+    ]
+
+
+def test_a_path_below_a_link_to_nowhere_is_refused_by_the_name_of_that_link(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    assert problems(("models.path", f"{link}/x"))[0].message == f"{link} is not a directory that can be entered"
+
+
+def test_a_directory_that_this_user_may_not_write_to_is_refused() -> None:
+    (problem,) = problems(("models.path", "/proc/sys/kernel/ollama"))  # nobody makes anything there, not even root
+    assert problem.message == f"/proc/sys/kernel can't be read and written by this user (uid {os.getuid()})"
+
+
+def test_a_path_with_a_nul_is_refused() -> None:
+    assert problems(("models.path", f"{HOME}/a\0b"))[0].message == "holds a NUL character, which no path can"
+
+
+def test_a_path_that_is_still_to_be_made_is_fine_and_so_is_a_link_to_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for path in (tmp_path, tmp_path / "a" / "b", tmp_path / "link" / "c"):
+        assert loaded(("models.path", str(path))).config.models.path == str(path)
+
+
+def test_a_home_that_cannot_be_used_is_found_through_the_default_paths(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigError) as caught:
+        load([Setting("log.level", "debug", "test")], home=str(file))
+    assert [(problem.key, problem.origin) for problem in caught.value.problems] == [
+        ("models.path", "default"),
+        ("ollama.home", "default"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("~", "/h"), ("~/m", "/h/m"), ("~x/m", "~x/m"), ("/a/~/b", "/a/~/b"), ("a", "a")]
+)
+def test_only_a_tilde_of_ones_own_is_expanded(text: str, path: str) -> None:
+    assert expand(text, "/h") == Path(path)
