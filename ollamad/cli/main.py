@@ -1,4 +1,7 @@
-"""`ollamad serve|check|demo`. Exit codes: 0 done, 1 failed (the reason on stderr), 2 usage or configuration."""
+"""`ollamad serve|check|demo`.
+
+Exit codes: 0 done, 1 failed (the reason is on stderr), 2 usage or configuration, 130 interrupted before it served.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from ollamad.errors import ConfigError, StartError
 SYSTEM_CONFIG: Final = Path("/etc/ollamad/config.toml")
 FAILED: Final = 1
 USAGE: Final = 2
+INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"ollamad: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:  # before the daemon minds signals itself: while it gets or looks for something
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,12 +50,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ollamad {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="run the daemon in the foreground")
+    serve = commands.add_parser("serve", allow_abbrev=False, help="run the daemon in the foreground")
     serve.set_defaults(command=_serve)
-    check = commands.add_parser("check", help="check the configuration and print what is in force; starts nothing")
+    check = commands.add_parser(
+        "check", allow_abbrev=False, help="check the configuration and print what is in force; starts nothing"
+    )
     check.set_defaults(command=_check)
     check.add_argument("--example", action="store_true", help="print an example file with every key instead")
-    demo_parser = commands.add_parser("demo", help="try it: gets an Ollama and a small model where there are none")
+    demo_parser = commands.add_parser(
+        "demo", allow_abbrev=False, help="try it: gets an Ollama and a small model where there are none"
+    )
     demo_parser.set_defaults(command=_demo)
     for command in (serve, check, demo_parser):
         command.add_argument(

@@ -123,9 +123,9 @@ class Child:
                 event = await self._next_event()
                 before = self.state
                 self.state, actions = step(self.state, event, time.monotonic(), self._policy, random.random())  # noqa: S311
+                self._tell(before)
                 for action in actions:
                     self._perform(action, tasks)
-                self._tell(before)
                 self._tools.changed.ring()
                 if isinstance(event, WantDown | Gone) and self.state.phase is Phase.STOPPED:
                     return
@@ -142,7 +142,7 @@ class Child:
     def _perform(self, action: Action, tasks: asyncio.TaskGroup) -> None:
         match action:
             case Spawn(life=life):
-                tasks.create_task(self._live(life), name=f"{self.plan.id} life {life}")
+                self._spawn(life, tasks)
             case Terminate():
                 if self._process:
                     self._process.terminate()
@@ -150,24 +150,27 @@ class Child:
                 if self._process:
                     self._process.kill()
 
-    async def _live(self, life: int) -> None:
-        """One process, from its start until nothing of it is left."""
+    def _spawn(self, life: int, tasks: asyncio.TaskGroup) -> None:
+        """Start a process now, so that a signal decided next finds it."""
+        self.last_lines.clear()
+        self._last_error = ""
         try:
-            self.port = self._tools.claim_port(self.plan.id)
-            environment = self._tools.environment(self.plan, self.port)
-            process = ServeProcess([self._tools.program, "serve"], environment)
+            port = self._tools.claim_port(self.plan.id)
+            process = ServeProcess([self._tools.program, "serve"], self._tools.environment(self.plan, port))
         except (OSError, StartError) as error:
             self._mail.put_nowait(Gone(life, f"could not be started: {error}"))
             return
-        self._process = process
-        self.last_lines.clear()
-        self._last_error = ""
-        self._log.info("child started", life=life, pid=process.pid, port=self.port)
+        self.port, self._process = port, process
+        self._log.info("child started", life=life, pid=process.pid, port=port)
+        tasks.create_task(self._live(life, process, port), name=f"{self.plan.id} life {life}")
+
+    async def _live(self, life: int, process: ServeProcess, port: int) -> None:
+        """One process, until nothing of it is left."""
         reason = "abandoned"
         try:
             async with asyncio.TaskGroup() as tasks:
                 output = tasks.create_task(process.drain(self._said))
-                watch = tasks.create_task(self._watch(life, self.port))
+                watch = tasks.create_task(self._watch(life, port))
                 await process.exited()
                 watch.cancel()
                 if left := await process.sweep(SWEEP_PATIENCE_S):

@@ -19,18 +19,26 @@ RESTART_PAUSE_S: Final = 1.0
 async def keep_warden(instance: str) -> None:
     """Run until cancelled. The warden then sees the end of its input, finds nothing to end, and is waited for."""
     while True:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(warden.__file__), instance),
-            stdin=asyncio.subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C in our terminal is not for it
-            env={"PATH": os.environ.get("PATH", "")},
-            cwd="/",
-        )
         try:
-            status = await process.wait()
-        finally:
-            if process.stdin is not None:
-                process.stdin.close()
-            await asyncio.shield(process.wait())
-        log.warning("warden died, starting another", status=status)
+            status = await _run_one(instance)
+        except OSError as error:
+            log.warning("warden can't be started", error=str(error))
+        else:
+            log.warning("warden died, starting another", status=status)
         await asyncio.sleep(RESTART_PAUSE_S)
+
+
+async def _run_one(instance: str) -> int:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", str(warden.__file__), instance),
+        stdin=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C in our terminal is not for it
+        env={"PATH": os.environ.get("PATH", "")},
+        cwd="/",
+    )
+    try:
+        return await process.wait()
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        await process.wait()

@@ -51,7 +51,7 @@ class NvmlProvider:
         for index in range(count):
             try:
                 gpus.append(_gpu(index))
-            except pynvml.NVMLError as error:
+            except (pynvml.NVMLError, UnicodeDecodeError) as error:  # pynvml decodes strings itself, strictly
                 problems.append(f"GPU {index} can't be used: {error}")
         self._indexes = {gpu.uuid: gpu.index for gpu in gpus}
         return Inventory(tuple(gpus), _driver_version(), tuple(problems))
@@ -94,11 +94,11 @@ class NvmlProvider:
             memory_free_bytes=None if memory is None else memory.free,
             utilization_percent=None if utilization is None else utilization.gpu,
             temperature_c=temperature,
-            error=faults[0] if memory is utilization is temperature is None else None,
+            error=faults[0] if all(one is None for one in (memory, utilization, temperature)) else None,
         )
 
     def _handle(self, uuid: str) -> Any:
-        """This GPU's handle: by its UUID, or where that fails by the index that it had at discovery.
+        """The GPU's handle: by its UUID, or where that fails by the index that it had at discovery.
 
         The lookup by UUID walks over all GPUs, and fails as "GPU is lost" when any of them is: one GPU's fault would be
         every GPU's. An index may have moved on to another GPU, so the UUID found there decides.
@@ -147,8 +147,9 @@ def _attempt(reading: Callable[[Any], T], handle: Any, faults: list[str]) -> T |
 
 
 def _memory(handle: Any) -> Any:
-    """Bytes as `total`, `free` and `used`. Version 2 does not count the driver's reserve as used; drivers before 510
-    have version 1 only, where it is.
+    """Bytes as `total`, `free` and `used`.
+
+    Version 2 does not count the driver's reserve as used. Drivers before 510 have only version 1, which does.
     """
     try:
         return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)

@@ -56,9 +56,9 @@ class Selection:
 def select(inventory: Inventory, wanted: Wanted) -> Selection:
     """Decide the children. Total: what can't be had is said in the result."""
     search = _Search(inventory.gpus)
+    included = set(inventory.gpus) if wanted.include == "all" else search.union("gpus.include", wanted.include)
     excluded = search.union("gpus.exclude", wanted.exclude)
     wide = _wide(search, wanted.groups, excluded)
-    included = set(inventory.gpus) if wanted.include == "all" else search.union("gpus.include", wanted.include)
     in_groups = {gpu for pinned in wide for gpu in pinned.gpus}
     singles = [_pin({gpu}) for gpu in included - excluded - in_groups - search.disputed]
     pinned = sorted([*wide, *singles], key=lambda child: child.gpus[0].index)
@@ -120,7 +120,7 @@ def _dispute(search: _Search, keys: Sequence[str], members: Sequence[set[Gpu]], 
         if naming and gpu in excluded:
             naming.append("gpus.exclude")
         if len(naming) > 1:
-            search.problems.append(f"{' and '.join(naming)} all name GPU {gpu.index} ({gpu.uuid}): leave it in one")
+            search.problems.append(f"GPU {gpu.index} ({gpu.uuid}) may be in only one of {' and '.join(naming)}")
             search.disputed.add(gpu)
 
 

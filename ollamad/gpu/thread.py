@@ -85,8 +85,7 @@ class GpuThread:
             return call.outcome.result()
 
     async def _idle(self) -> None:
-        """Wait until the latest call has returned, its asker's or one whose asker gave up. Raises GpuError when it is
-        overdue: at once if it already was.
+        """Wait until the latest call has returned, whoever made it. Raises GpuError at its deadline, at once if later.
 
         The text stays the same however long it takes: whoever reports a fault when it changes reports it once.
         """

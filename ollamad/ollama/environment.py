@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ollamad.config.schema import Ollama
+from ollamad.ollama import warden
 
-INSTANCE_VARIABLE: Final = "OLLAMAD_INSTANCE"
-"""Marks every process that one run of ollamad starts; runners inherit it. The warden finds them by it."""
 CHILD_VARIABLE: Final = "OLLAMAD_CHILD"
 
 INHERITED: Final = (
@@ -78,7 +77,7 @@ def child_environment(own: Mapping[str, str], settings: Ollama, host: Host, plac
     return {
         **{name: own[name] for name in INHERITED if name in own},
         **settings.env,
-        INSTANCE_VARIABLE: host.instance,
+        warden.MARK: host.instance,
         CHILD_VARIABLE: placement.child,
         "HOME": host.home,
         "OLLAMA_HOST": f"127.0.0.1:{placement.port}",

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 MARK = "OLLAMAD_INSTANCE"
+"""The variable that marks every process which one run of ollamad starts."""
 PATIENCE_S = 10.0
 PAUSE_S = 0.02
 

@@ -83,6 +83,7 @@ struct state {
 
 static struct state *state;
 static unsigned starts; /* nvmlInit less nvmlShutdown */
+static unsigned listed; /* GPUs that were there at the first start: as NVML does, one that comes later is not seen */
 
 static int load(void) {
     const char *path = getenv("FAKE_NVML_STATE");
@@ -139,8 +140,8 @@ int nvmlInitWithFlags(unsigned flags) {
     int code = state == NULL ? load() : SUCCESS;
     if (code == SUCCESS)
         code = faulty(&state->faults[INIT]);
-    if (code == SUCCESS)
-        starts++;
+    if (code == SUCCESS && starts++ == 0)
+        listed = state->gpu_count;
     return code;
 }
 
@@ -166,14 +167,14 @@ int nvmlSystemGetDriverVersion(char *version, unsigned room) {
 int nvmlDeviceGetCount_v2(unsigned *count) {
     int code = driver_call(COUNT);
     if (code == SUCCESS)
-        *count = state->gpu_count;
+        *count = listed;
     return code;
 }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, struct gpu **handle) {
     if (starts == 0)
         return UNINITIALIZED;
-    if (index >= state->gpu_count)
+    if (index >= listed)
         return INVALID_ARGUMENT;
     *handle = &state->gpus[index];
     return gpu_call(*handle, OPEN_BY_INDEX);
@@ -182,7 +183,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, struct gpu **handle) {
 int nvmlDeviceGetHandleByUUID(const char *uuid, struct gpu **handle) {
     if (starts == 0)
         return UNINITIALIZED;
-    for (unsigned index = 0; index < state->gpu_count; index++) {
+    for (unsigned index = 0; index < listed; index++) {
         *handle = &state->gpus[index];
         if (strncasecmp((*handle)->uuid, uuid, TEXT) == 0)
             return gpu_call(*handle, OPEN_BY_UUID);
@@ -266,10 +267,7 @@ int nvmlDeviceGetTemperature(const struct gpu *gpu, int sensor, unsigned *celsiu
 }
 
 /* `count` is the room in `processes` on the way in, and how many there are on the way out. */
-int nvmlDeviceGetComputeRunningProcesses_v2(const struct gpu *gpu, unsigned *count, struct process *processes) {
-    int code = gpu_call(gpu, PROCESSES);
-    if (code)
-        return code;
+static int list_processes(const struct gpu *gpu, unsigned *count, struct process *processes) {
     unsigned room = *count;
     *count = gpu->process_count < MAX_PROCESSES ? gpu->process_count : MAX_PROCESSES;
     if (*count > room)
@@ -279,8 +277,14 @@ int nvmlDeviceGetComputeRunningProcesses_v2(const struct gpu *gpu, unsigned *cou
     return SUCCESS;
 }
 
+int nvmlDeviceGetComputeRunningProcesses_v2(const struct gpu *gpu, unsigned *count, struct process *processes) {
+    int code = gpu_call(gpu, PROCESSES);
+    return code ? code : list_processes(gpu, count, processes);
+}
+
 int nvmlDeviceGetComputeRunningProcesses_v3(const struct gpu *gpu, unsigned *count, struct process *processes) {
-    if (starts > 0 && gpu >= state->gpus && gpu < state->gpus + MAX_GPUS && gpu->old_driver)
+    int code = gpu_call(gpu, PROCESSES);
+    if (code == SUCCESS && gpu->old_driver)
         return FUNCTION_NOT_FOUND;
-    return nvmlDeviceGetComputeRunningProcesses_v2(gpu, count, processes);
+    return code ? code : list_processes(gpu, count, processes);
 }

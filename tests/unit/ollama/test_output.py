@@ -93,20 +93,26 @@ def test_an_output_that_ends_inside_a_line_that_was_cut_says_no_more() -> None:
             "total blobs: 0",
         ),
         (
-            "time=2026-11-24T03:16:00.374Z level=INFO source=routes.go:1339"
-            ' msg="Dynamic LLM libraries" runners=[ipex_llm]',
+            (
+                "time=2026-11-24T03:16:00.374Z level=INFO source=routes.go:1339"
+                ' msg="Dynamic LLM libraries" runners=[ipex_llm]'
+            ),
             "info",
             "Dynamic LLM libraries runners=[ipex_llm]",
         ),
         (
-            "time=2026-11-24T03:16:43.974Z level=WARN source=runner.go:892"
-            ' msg="%s: warming up the model with an empty run - please wait ... " !BADKEY=loadModel',
+            (
+                "time=2026-11-24T03:16:43.974Z level=WARN source=runner.go:892"
+                ' msg="%s: warming up the model with an empty run - please wait ... " !BADKEY=loadModel'
+            ),
             "warning",
             "%s: warming up the model with an empty run - please wait ...  !BADKEY=loadModel",
         ),
         (
-            "time=2026-11-24T03:16:43.962Z level=INFO source=runner.go:968"
-            ' msg=system info="CPU : SSE3 = 1 | SSSE3 = 1" threads=2',
+            (
+                "time=2026-11-24T03:16:43.962Z level=INFO source=runner.go:968"
+                ' msg=system info="CPU : SSE3 = 1 | SSSE3 = 1" threads=2'
+            ),
             "info",
             'system info="CPU : SSE3 = 1 | SSSE3 = 1" threads=2',
         ),

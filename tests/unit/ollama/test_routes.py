@@ -56,7 +56,7 @@ def test_inference_needs_a_runner_and_is_kept_so_that_it_can_go_elsewhere(path: 
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_what_changes_models_goes_to_the_one_child_that_has_the_store_and_is_not_done_twice(
+def test_what_changes_models_goes_to_the_one_child_that_has_the_store_and_its_word_is_final(
     method: str, path: str
 ) -> None:
     assert route_of(method, path) == Route(Need.STORE, Body.KEPT, elsewhere_on_5xx=False)
