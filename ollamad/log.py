@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Final
 
@@ -10,6 +11,27 @@ import structlog
 from ollamad.config.schema import Log
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Lossy:
+    """Lines to a file, dropped while it takes none: a full disk costs its log, not the requests being served.
+
+    Unbuffered: what a buffer could not get rid of would fail again when the process exits.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = open(descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115 - kept
+
+    def __call__(self, *_name: object) -> Lossy:
+        """Serve as structlog's factory of loggers: there is only this one."""
+        return self
+
+    def msg(self, message: str) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError):
+            self._file.write(f"{message}\n".encode(errors="replace"))
+
+    debug = info = warning = error = exception = msg
 
 
 def set_up(settings: Log) -> None:
@@ -30,6 +52,6 @@ def set_up(settings: Log) -> None:
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=Lossy(sys.stderr.fileno()),
         cache_logger_on_first_use=False,
     )

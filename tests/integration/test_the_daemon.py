@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,37 @@ async def test_a_bad_configuration_starts_nothing_and_tells_all_its_problems(odd
     assert f'proxy.listen = "nowhere" ({config}:2): expected "HOST:PORT"' in err
     assert f'ollama.num_paralel = 2 ({config}:5): there is no such key, did you mean "num_parallel"?' in err
     assert f"gpus.cpu_children = -1 ({config}:9)" in err
+
+
+async def test_a_full_disk_under_the_log_costs_the_log_and_nothing_else(odd_ollama: Path, tmp_path: Path) -> None:
+    (tmp_path / "orders").mkdir()
+    proxy = f"127.0.0.1:{free_port()}"
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ollamad", "serve", "--set", f"proxy.listen={proxy}"),
+        *("--set", "status.listen=127.0.0.1:0", "--set", f"ollama.binary={odd_ollama}"),
+        *("--set", f'ollama.env={{ODD_ORDERS = "{tmp_path}/orders"}}', "--set", "log.level=debug"),
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        stderr=full,
+    )
+    os.close(full)
+    try:
+        async with aiohttp.ClientSession() as session:
+
+            async def answers() -> bool:
+                assert process.returncode is None
+                with suppress(aiohttp.ClientConnectionError):
+                    async with session.get(f"http://{proxy}/api/version") as answer:
+                        return answer.status == 200
+                return False
+
+            await until(answers)
+        process.terminate()
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
 
 
 async def test_a_second_interrupt_hurries(daemons: Daemons, odd_ollama: Path, tmp_path: Path) -> None:

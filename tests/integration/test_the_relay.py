@@ -168,19 +168,24 @@ async def test_while_no_child_is_ready_requests_wait_and_then_are_refused_with_t
         assert "told to fail" in json.loads(body)["error"]
 
 
-async def test_a_client_that_leaves_frees_its_slot_and_its_child_s_connection(
-    daemons: Daemons, odd_ollama: Path, orders: Orders
+@pytest.mark.parametrize("order", ["all.wait", "all.gate"])
+async def test_a_client_that_leaves_before_or_after_the_first_byte_frees_its_slot(
+    daemons: Daemons, odd_ollama: Path, orders: Orders, order: str
 ) -> None:
-    orders.give("all.gate")
+    orders.give(order)
     async with daemons.run(odd_ollama, odd(orders)) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
-        answer = await session.post("/api/generate", json=ASK)
-        assert (await daemon.status())["in_flight"] == 1
-        answer.close()
 
-        async def freed() -> bool:
-            return int((await daemon.status())["in_flight"]) == 0
+        async def held(number: int) -> bool:
+            return int((await daemon.status())["in_flight"]) == number
 
-        await until(freed, daemon.explain)
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(session.post("/api/generate", json=ASK))
+            await until(lambda: held(1), daemon.explain)
+            await until(orders.seen)
+            if order == "all.gate":
+                (await asked).close()
+            asked.cancel()
+        await until(lambda: held(0), daemon.explain)
 
 
 async def test_headers_of_one_connection_stay_on_it_and_all_others_pass(

@@ -121,7 +121,15 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     if ordered("stubborn"):
         loop.add_signal_handler(signal.SIGTERM, lambda: None)
-    web.run_app(application, host=host, port=int(port), print=None, loop=loop, handle_signals=not ordered("stubborn"))
+    web.run_app(
+        application,
+        host=host,
+        port=int(port),
+        print=None,
+        loop=loop,
+        handle_signals=not ordered("stubborn"),
+        shutdown_timeout=0.0,
+    )
 
 
 if __name__ == "__main__":
