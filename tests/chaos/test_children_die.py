@@ -16,7 +16,7 @@ from tests.support.real_ollama import RECITE
 from tests.support.reciting import WORDS, recitation
 
 STREAMS = 50
-TOKENS = 400
+TOKENS = 250
 LONG = 100_000
 
 
@@ -30,10 +30,12 @@ class Stream:
     error: str | None
 
 
-async def _stream(session: aiohttp.ClientSession, tokens: int) -> Stream:
+async def _stream(session: aiohttp.ClientSession, tokens: int, begun: asyncio.Event | None = None) -> Stream:
     body = {"model": RECITE, "prompt": "go", "options": {"num_predict": tokens}}
     async with session.post("/api/generate", json=body) as answer:
         assert answer.status == 200, await answer.text()
+        if begun is not None:
+            begun.set()
         records = [json.loads(line) async for line in answer.content]
     errors = [record["error"] for record in records if "error" in record]
     text = "".join(record.get("response", "") for record in records)
@@ -96,8 +98,10 @@ async def test_an_interrupt_in_the_middle_of_streams_leaves_no_process(
     ):
         processes = await _with_loaded_models(daemon)
         async with asyncio.TaskGroup() as tasks:
-            asked = [tasks.create_task(_stream(session, LONG)) for _ in range(2)]
-            await until(lambda: _busy(daemon, "cpu1"), daemon.explain)
+            begun = [asyncio.Event(), asyncio.Event()]
+            asked = [tasks.create_task(_stream(session, LONG, event)) for event in begun]
+            for event in begun:
+                await event.wait()
             send_signal(daemon.process.pid, signal.SIGINT)
         assert all(stream.result().error for stream in asked)
         await daemon.stop()

@@ -18,7 +18,7 @@ dotted.key = 1
 "quoted" = 1
 [ollama.env]
 A = "[not.a.table]"
-[ gpus ]
+[ "gpus" ]
 include = [
   0,
 ]

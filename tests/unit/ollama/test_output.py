@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ollamad.ollama.output import LINE_MAX_BYTES, LineSplitter, OutputLine, parse_line
 
-LENGTHS = st.sampled_from([0, 1, 5, LINE_MAX_BYTES - 1, LINE_MAX_BYTES, LINE_MAX_BYTES + 1, 2 * LINE_MAX_BYTES + 3])
+LENGTHS = st.sampled_from([0, 1, 5, LINE_MAX_BYTES - 1, LINE_MAX_BYTES, LINE_MAX_BYTES + 1, 3 * LINE_MAX_BYTES])
 LINES = st.builds(
     lambda fill, length, end: (fill * length)[:length] + end,
     st.sampled_from([b"a", b"xy", "é".encode(), "€".encode(), b"\xff", b"\r"]),
@@ -80,6 +80,7 @@ def test_a_line_that_is_too_long_is_cut_once_and_the_next_is_whole() -> None:
 def test_an_output_that_ends_inside_a_line_that_was_cut_says_no_more() -> None:
     splitter = LineSplitter()
     assert splitter.feed(b"x" * (LINE_MAX_BYTES + 1)) == ["x" * LINE_MAX_BYTES]
+    assert splitter.feed(b"y" * (LINE_MAX_BYTES + 1)) == []
     assert splitter.feed(b"rest") == []
     assert splitter.end() == []
 

@@ -44,6 +44,8 @@ FOREIGN = (
     "8.8.8.8",
     "[2606:4700::1111]",
     "user@localhost.example",
+    "localhost:http",
+    "11434",
 )
 
 
@@ -86,6 +88,13 @@ def test_a_star_allows_every_name(host: str) -> None:
 def test_no_name_of_the_public_internet_is_served_on_loopback(name: str, port: int) -> None:
     assert not host_is_allowed(name, LOOPBACK, ())
     assert not host_is_allowed(f"{name}:{port}", LOOPBACK, ())
+
+
+def test_the_name_of_this_machine_is_served_however_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "GPU-Host")
+    assert host_is_allowed("gpu-host", LOOPBACK, ())
+    assert host_is_allowed("GPU-HOST:11434", LOOPBACK, ())
+    assert not host_is_allowed("gpu-host.example", LOOPBACK, ())
 
 
 @pytest.mark.parametrize("host", ["localhost.", "localhost.:80", "app.localhost."])

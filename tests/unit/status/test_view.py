@@ -37,7 +37,7 @@ READY = ChildView(
     pid=123,
     port=11_500,
     version="0.33.0",
-    ready_since_s=1_000.0,
+    ready_since_s=1_000.00049,
     deaths=6,
     reason="exit status 1",
 )
@@ -65,7 +65,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "ollama_version": "0.33.0",
                 "life": 7,
                 "deaths": 6,
-                "ready_for_s": 10.0,
+                "ready_for_s": 10.0,  # to the millisecond
                 "in_flight": 2,
                 "slots": 4,
                 "models": [
@@ -112,7 +112,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
 @given(st.integers(-1_000, 1_000_000))
 def test_what_the_clock_says_is_nobody_elses_affair(by_s: int) -> None:
     gpu = replace(GPU, sampled_at_s=1_007.5 + by_s)
-    child = replace(READY, ready_since_s=1_000.0 + by_s, residents_at_s=1_009.25 + by_s, gpus=(gpu,))
+    child = replace(READY, ready_since_s=1_000.00049 + by_s, residents_at_s=1_009.25 + by_s, gpus=(gpu,))
     assert status(replace(SNAPSHOT, taken_at_s=1_010.0 + by_s, children=(child, NEW))) == status(SNAPSHOT)
 
 
