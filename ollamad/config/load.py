@@ -167,8 +167,8 @@ def _reason(error: msgspec.ValidationError, kind: object, value: object) -> str:
     text = str(error).replace("`", "")
     words = _words(kind)
     if words and isinstance(value, str):
-        others = "" if _only_words(kind) else ", or another type than text"
-        return f"expected one of {', '.join(map(_shown, words))}{others}{did_you_mean(value, words)}"
+        allowed = " or ".join([*map(_shown, words), *_others(kind)])
+        return f"expected {allowed}{did_you_mean(value, words)}"
     return text[0].lower() + text[1:]
 
 
@@ -180,9 +180,14 @@ def _words(kind: object) -> tuple[str, ...]:
     return ()
 
 
-def _only_words(kind: object) -> bool:
-    inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    return get_origin(inner) is Literal
+def _others(kind: object) -> list[str]:
+    """What else than certain words a key takes, for people."""
+    if get_origin(kind) in {Annotated, types.UnionType, Union}:
+        return [name for part in get_args(kind) for name in _others(part)]
+    return [name for base, name in _NAMES.items() if base in {kind, get_origin(kind)}]
+
+
+_NAMES: Final[Mapping[type, str]] = {int: "a whole number", tuple: "a list"}
 
 
 def _shown(value: object) -> str:

@@ -77,7 +77,7 @@ def test_a_problem_reads_as_one_line_with_all_that_is_needed_to_mend_it() -> Non
     with pytest.raises(ConfigError) as caught:
         load([Setting("log.level", "loud", "ollamad.toml:7"), Setting("ollama.num_paralel", 2, "OLLAMAD_X")], home=HOME)
     assert str(caught.value) == (
-        'log.level = "loud" (ollamad.toml:7): expected one of "debug", "info", "warning", "error"\n'
+        'log.level = "loud" (ollamad.toml:7): expected "debug" or "info" or "warning" or "error"\n'
         'ollama.num_paralel = 2 (OLLAMAD_X): there is no such key, did you mean "num_parallel"?'
     )
 
