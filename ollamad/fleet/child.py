@@ -170,7 +170,7 @@ class Child:
         try:
             async with asyncio.TaskGroup() as tasks:
                 output = tasks.create_task(process.drain(self._said))
-                watch = tasks.create_task(self._watch(life, port))
+                watch = tasks.create_task(self._watch(life, process, port))
                 await process.exited()
                 watch.cancel()
                 if left := await process.sweep(SWEEP_PATIENCE_S):
@@ -183,11 +183,11 @@ class Child:
             self.residents, self.residents_at_s, self.trusted = (), None, True
             self._mail.put_nowait(Gone(life, f"{reason}: {self._last_error}" if self._last_error else reason))
 
-    async def _watch(self, life: int, port: int) -> None:
+    async def _watch(self, life: int, process: ServeProcess, port: int) -> None:
         """Ask until it is ready, then keep asking what it has loaded."""
         supervision = self._tools.config.supervision
         client = ChildClient(self._tools.session, f"http://127.0.0.1:{port}", supervision.probe_timeout_s)
-        while not await self._answers(client):  # noqa: ASYNC110 - another process rings no bell of ours
+        while not (await self._answers(client) and process.listens_on(port)):  # noqa: ASYNC110 - another process rings no bell of ours
             await asyncio.sleep(supervision.probe_interval_s)
         self._mail.put_nowait(Answered(life))
         while True:

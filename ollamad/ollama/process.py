@@ -80,6 +80,10 @@ class ServeProcess:
         finally:
             transport.close()
 
+    def listens_on(self, port: int) -> bool:
+        """Whether this port is ours: a stranger who took it first would answer our probes, and get our requests."""
+        return any(_listens(pid, port) for pid in self._group())
+
     def terminate(self) -> None:
         """Ask the server to stop; it ends its runners itself (0.33, server/routes.go:2022)."""
         self._process.send_signal(signal.SIGTERM)
@@ -132,3 +136,11 @@ class ServeProcess:
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue
         return tuple(found)
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(found.status == psutil.CONN_LISTEN and found.laddr.port == port for found in sockets)

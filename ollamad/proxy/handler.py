@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Handler:
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
         request_id = incoming.headers.get("X-Request-Id") or secrets.token_hex(8)
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id, client=incoming.remote):
             path = incoming.path
             try:
                 return await self._served(await self._read(incoming, request_id))
@@ -70,6 +71,11 @@ class Handler:
             except NoAnswer as error:
                 log.warning("request failed", path=path, status=502, reason=str(error))
                 return error_response(path, 502, f"no child could answer ({error}); see ollamad's log")
+            except (
+                ConnectionError
+            ):  # a child's are NoAnswer by now: this one is the client's, gone while we wrote to it
+                log.info("client left", path=path)
+                raise
             except Exception:  # the edge: a fault of ours is told and logged whole, and costs one request
                 log.exception("request crashed", path=path)
                 return error_response(path, 500, f"ollamad failed; its log has the cause, request_id {request_id}")
@@ -140,6 +146,9 @@ class Handler:
                 relayed = await answer.relay()
         except NoAnswer:
             self._fleet.failed(lease)
+            raise
+        except asyncio.CancelledError:
+            facts.info("client left", total_ms=round((time.monotonic() - began_s) * 1000))
             raise
         facts = facts.bind(
             status=answer.status,

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
+from aiohttp import web
 
 from tests.support.daemon import Daemons, alive, send_signal, until
 
@@ -91,6 +92,33 @@ async def test_a_port_that_somebody_takes_is_passed_over(daemons: Daemons, odd_o
             ports = [child["port"] for child in (await daemon.status())["children"]]
             assert base not in ports
             assert len(set(ports)) == 2
+
+
+async def test_a_stranger_on_a_child_s_port_is_not_taken_for_the_child(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.idle").touch()
+    asked: list[str] = []
+
+    async def version(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"version": "a stranger's"})
+
+    async with daemons.run(odd_ollama, odd(orders, gpus={"cpu_children": 1})) as daemon:
+        await until(lambda: daemon.said("child started"), daemon.explain)
+        stranger = web.Application()
+        stranger.router.add_get("/api/version", version)
+        runner = web.AppRunner(stranger)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", daemon.said("child started")[0]["port"]).start()
+        try:
+            await until(lambda: len(asked) >= 3, daemon.explain)
+            assert (await daemon.child("cpu0"))["phase"] == "starting"
+            (orders / "cpu0.idle").unlink()
+            await daemon.until_ready(1)
+        finally:
+            await runner.cleanup()
+        assert (await daemon.child("cpu0"))["ollama_version"] == "0.0.0-odd"
 
 
 async def test_requests_right_after_a_death_are_all_served(daemons: Daemons, odd_ollama: Path, orders: Path) -> None:

@@ -15,6 +15,8 @@ from yarl import URL
 
 from tests.support.daemon import Daemon, Daemons, until
 
+HALF = b'{"response":"hal'
+"""What an odd child writes of a record before it dies; see `cut`."""
 ASK = {"model": "m", "prompt": "x"}
 
 
@@ -101,13 +103,18 @@ async def test_the_only_child_s_successor_answers_what_its_predecessor_did_not(
 async def test_after_the_first_byte_nothing_is_sent_again_and_the_client_is_told_in_band(
     daemons: Daemons, odd_ollama: Path, orders: Orders
 ) -> None:
-    orders.give("all.cut")
-    async with daemons.run(odd_ollama, odd(orders)) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
-        status, _, body = await _post(session, ASK)
-        *begun, half, last = body.splitlines()
-        assert (status, [json.loads(line)["response"] for line in begun]) == (200, ["one"])
-        assert half == b'{"response":"hal'
-        assert "send the request again" in json.loads(last)["error"]
+    orders.give("all.cut", "all.hold")
+    async with (
+        daemons.run(odd_ollama, odd(orders)) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+        session.post("/api/generate", json=ASK) as answer,
+    ):
+        assert json.loads(await answer.content.readline())["response"] == "one"
+        assert await answer.content.readexactly(len(HALF)) == HALF
+        orders.take_back("all.hold")
+        rest = await answer.content.read()
+        assert rest.startswith(b"\n"), "the broken record is closed, so that the error is one of its own"
+        assert "send the request again" in json.loads(rest)["error"]
         assert len(orders.seen()) == 1
 
 
@@ -186,6 +193,8 @@ async def test_a_client_that_leaves_before_or_after_the_first_byte_frees_its_slo
                 (await asked).close()
             asked.cancel()
         await until(lambda: held(0), daemon.explain)
+        assert daemon.said("client left")
+        assert not daemon.said("request crashed")
 
 
 async def test_headers_of_one_connection_stay_on_it_and_all_others_pass(

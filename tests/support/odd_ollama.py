@@ -3,6 +3,7 @@
 Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<order>`, looked at when they matter:
 
     exit        print an error and exit with status 3 before listening
+    idle        do not listen at all
     deaf        listen, accept, never answer
     stubborn    ignore SIGTERM
     runner      start a process in our group, as Ollama starts its runners
@@ -11,6 +12,7 @@ Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<
     wait        send no byte of an answer until the order is taken back
     gate        stream one record, and the next only when the order is taken back
     cut         stream half a record, then die
+    hold        put that death off until the order is taken back
     flood       print 4 MiB on starting, some of it in one line
 """
 
@@ -22,6 +24,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from aiohttp import web
@@ -64,6 +67,7 @@ async def infer(request: web.Request) -> web.StreamResponse:
     await while_ordered("gate")
     if ordered("cut"):
         await response.write(b'{"response":"hal')
+        await while_ordered("hold")
         os.kill(os.getpid(), signal.SIGKILL)
     await response.write(_record(request.path, "two"))
     await response.write_eof()
@@ -117,6 +121,8 @@ def main() -> None:
         application.router.add_post(path, infer)
     application.router.add_post("/api/blobs/{digest}", size)
     application.router.add_route("*", "/{path:.*}", echo)
+    while ordered("idle"):
+        time.sleep(0.01)
     host, _, port = os.environ["OLLAMA_HOST"].rpartition(":")
     loop = asyncio.new_event_loop()
     if ordered("stubborn"):
