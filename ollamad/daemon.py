@@ -116,7 +116,14 @@ async def _inventory(gpu_thread: GpuThread) -> tuple[Inventory, str]:
     except GpuError as error:
         return Inventory(gpus=(), driver_version=None), str(error)
     for gpu in inventory.gpus:
-        log.info("gpu found", index=gpu.index, uuid=gpu.uuid, name=gpu.name, memory_bytes=gpu.memory_total_bytes)
+        log.info(
+            "gpu found",
+            index=gpu.index,
+            uuid=gpu.uuid,
+            name=gpu.name,
+            memory_bytes=gpu.memory_total_bytes,
+            driver=inventory.driver_version,
+        )
     return inventory, "" if inventory.gpus else "the NVIDIA driver sees no GPU"
 
 

@@ -72,7 +72,7 @@ class Child:
     def __init__(self, plan: ChildPlan, tools: Tools) -> None:
         self.plan = plan
         self.state = ChildState()
-        self.trusted = True
+        self.trusted = False
         self.residents: tuple[Resident, ...] = ()
         self.residents_at_s: float | None = None
         self.version: str | None = None
@@ -106,10 +106,9 @@ class Child:
 
     def distrust(self, life: int) -> None:
         """A connection to this life failed: send it nothing until it has answered again."""
-        if life == self.state.life and self.trusted:
-            self.trusted = False
+        if life == self.state.life:
+            self._set(trusted=False)
             self._look.ring()
-            self._tools.changed.ring()
 
     def has_loaded(self, life: int, model: str) -> None:
         """A life has begun an answer with this model: it is resident, before `/api/ps` was asked again."""
@@ -172,6 +171,7 @@ class Child:
                 output = tasks.create_task(process.drain(self._said))
                 watch = tasks.create_task(self._watch(life, process, port))
                 await process.exited()
+                self._set(trusted=False)
                 watch.cancel()
                 if left := await process.sweep(SWEEP_PATIENCE_S):
                     self._log.error("processes outlive kill", pids=left)
@@ -180,23 +180,28 @@ class Child:
         finally:
             process.abandon()
             self._process = None
-            self.residents, self.residents_at_s, self.trusted = (), None, True
+            self.residents, self.residents_at_s = (), None
             self._mail.put_nowait(Gone(life, f"{reason}: {self._last_error}" if self._last_error else reason))
 
     async def _watch(self, life: int, process: ServeProcess, port: int) -> None:
         """Ask until it is ready, then keep asking what it has loaded."""
         supervision = self._tools.config.supervision
         client = ChildClient(self._tools.session, f"http://127.0.0.1:{port}", supervision.probe_timeout_s)
-        while not (await self._answers(client) and process.listens_on(port)):  # noqa: ASYNC110 - another process rings no bell of ours
+        while not (await self._answers(client) and process.listens_on(port)):  # noqa: ASYNC110 - it rings no bell
             await asyncio.sleep(supervision.probe_interval_s)
+        self._set(trusted=True)
         self._mail.put_nowait(Answered(life))
         while True:
             if not self.trusted and await self._answers(client):
-                self.trusted = True
-                self._tools.changed.ring()
+                self._set(trusted=True)
             await self._ask_residents(client)
             pause_s = supervision.resident_interval_s if self.trusted else supervision.probe_interval_s
             await self._look.heard(pause_s)
+
+    def _set(self, *, trusted: bool) -> None:
+        if trusted is not self.trusted:
+            self.trusted = trusted
+            self._tools.changed.ring()
 
     async def _answers(self, client: ChildClient) -> bool:
         try:

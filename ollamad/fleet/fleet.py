@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
@@ -110,12 +110,6 @@ class Fleet:
             waiting=self._dispatcher.waiting,
             stopping=self._stopping,
         )
-
-    async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """The snapshot now, and again after each change."""
-        while True:
-            yield self.snapshot()
-            await self.changed.heard(3600.0)
 
     def _view(self, child: Child) -> ChildView:
         state = child.state

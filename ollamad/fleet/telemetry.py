@@ -53,6 +53,7 @@ class Telemetry:
             name=gpu.name,
             memory_total_bytes=gpu.memory_total_bytes,
             memory_used_bytes=sample.memory_used_bytes if sample else None,
+            memory_free_bytes=sample.memory_free_bytes if sample else None,
             utilization_percent=sample.utilization_percent if sample else None,
             temperature_c=sample.temperature_c if sample else None,
             sampled_at_s=sample.taken_at_s if sample else None,

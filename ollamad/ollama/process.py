@@ -141,6 +141,8 @@ class ServeProcess:
 def _listens(pid: int, port: int) -> bool:
     try:
         sockets = psutil.Process(pid).net_connections("tcp")
-    except psutil.Error:
+    except psutil.AccessDenied:
+        return True  # nobody can tell here; a child that is never ready would be worse than one that is not proven
+    except psutil.NoSuchProcess:
         return False
     return any(found.status == psutil.CONN_LISTEN and found.laddr.port == port for found in sockets)

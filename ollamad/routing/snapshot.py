@@ -28,6 +28,7 @@ class GpuView:
     name: str
     memory_total_bytes: int | None
     memory_used_bytes: int | None
+    memory_free_bytes: int | None
     utilization_percent: int | None
     temperature_c: int | None
     sampled_at_s: float | None
@@ -42,7 +43,7 @@ class ChildView:
     want: Want
     phase: Phase
     trusted: bool
-    """False from a failed connection until the child answers again: ready on paper, perhaps just dying."""
+    """False from a failed connection, or its exit, until it answers again: ready on paper, perhaps just dying."""
     in_flight: int
     """Requests that hold a lease on it now. Ours, exact and instant."""
     slots: int = 1

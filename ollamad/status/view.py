@@ -65,6 +65,7 @@ def _gpu(gpu: GpuView, now_s: float) -> dict[str, Any]:
         "name": gpu.name,
         "memory_total_bytes": gpu.memory_total_bytes,
         "memory_used_bytes": gpu.memory_used_bytes,
+        "memory_free_bytes": gpu.memory_free_bytes,
         "utilization_percent": gpu.utilization_percent,
         "temperature_c": gpu.temperature_c,
         "sample_age_s": _age(gpu.sampled_at_s, now_s),
