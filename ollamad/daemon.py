@@ -1,19 +1,19 @@
 """The composition root: builds every part once, runs them in one TaskGroup, and stops them in order.
 
 Start: GPUs, then the plan of children, then the listeners (a client that comes early waits for a child instead of being
-refused), then the warden, then the children. Stop, on SIGTERM or SIGINT: no new requests, streams may finish for
-`proxy.shutdown_grace_s`, then the children are stopped, which ends what still streams with an error object; the warden
-finds nothing left to do, and the listeners go.
+refused), then what a killed ollamad left is ended, then the warden, then the children. Stop, on SIGTERM or SIGINT: no
+new requests, streams may finish for `proxy.shutdown_grace_s`, then the children are stopped, which ends what still
+streams with an error object; the warden finds nothing left to do, and the listeners go.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import psutil
 import structlog
@@ -32,10 +32,14 @@ from ollamad.gpu.nvml import NvmlProvider
 from ollamad.gpu.selection import Wanted, select
 from ollamad.gpu.thread import GpuThread
 from ollamad.ollama.binary import find_binary
+from ollamad.ollama.leftovers import end_leftovers, own_mark
 from ollamad.proxy.app import child_session, proxy_runner
 from ollamad.status.app import status_runner
 
 log = structlog.get_logger()
+
+LEFTOVERS_S: Final = 10.0
+"""How long to wait for killed leftovers to be gone; only a process stuck in a driver takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ async def run(config: Config, on_listening: Callable[[Listening], None] = lambda
         plans = await plan(config, gpu_thread)
         gpus = [gpu for child in plans for gpu in child.gpus]
         telemetry = Telemetry(gpu_thread, gpus, config.gpus.sample_interval_s)
-        instance = secrets.token_hex(16)
+        instance = own_mark()
         async with child_session(config.proxy) as session:
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, telemetry=telemetry)
             proxy = proxy_runner(fleet, session, config.proxy, parse_address(config.proxy.listen))
@@ -77,6 +81,8 @@ async def run(config: Config, on_listening: Callable[[Listening], None] = lambda
                     ollama=str(program),
                     children=[child.id for child in plans],
                 )
+                for leftover in await end_leftovers(LEFTOVERS_S):
+                    log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
                 await _run_fleet(fleet, instance, config.proxy.shutdown_grace_s)
             finally:
                 await proxy.cleanup()

@@ -179,10 +179,18 @@ class Supervision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Seconds, Meta(description="How often a starting child is asked whether it is ready.")
     ] = 0.05
     probe_timeout_s: Annotated[Seconds, Meta(description="How long one such question may take.")] = 5.0
+    misses_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="A ready child that leaves this many probes in a row unanswered is ended and started again.",
+        ),
+    ] = 3
     resident_interval_s: Annotated[
         Seconds,
         Meta(
-            description="How often a ready child is asked what it has loaded; old Ollamas can crash when asked faster than 1 s."
+            description="How often a ready child is asked whether it lives and what it has loaded; old Ollamas can crash when asked faster than 1 s."
         ),
     ] = 1.0
     lines_kept: Annotated[

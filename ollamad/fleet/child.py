@@ -35,6 +35,7 @@ from ollamad.supervision.phase import (
     Event,
     Gone,
     Kill,
+    Missed,
     Phase,
     Spawn,
     Terminate,
@@ -125,7 +126,8 @@ class Child:
                 self._tell(before)
                 for action in actions:
                     self._perform(action, tasks)
-                self._tools.changed.ring()
+                if self.state != before:
+                    self._tools.changed.ring()
                 if isinstance(event, WantDown | Gone) and self.state.phase is Phase.STOPPED:
                     return
 
@@ -192,11 +194,13 @@ class Child:
         self._set(trusted=True)
         self._mail.put_nowait(Answered(life))
         while True:
-            if not self.trusted and await self._answers(client):
-                self._set(trusted=True)
-            await self._ask_residents(client)
-            pause_s = supervision.resident_interval_s if self.trusted else supervision.probe_interval_s
-            await self._look.heard(pause_s)
+            lives = await self._answers(client)
+            self._mail.put_nowait(Answered(life) if lives else Missed(life))
+            self._set(trusted=lives)
+            if lives:
+                await self._ask_residents(client)
+            if self.trusted or not lives:  # else a connection failed while we asked: look again at once
+                await self._look.heard(supervision.resident_interval_s)
 
     def _set(self, *, trusted: bool) -> None:
         if trusted is not self.trusted:
@@ -241,7 +245,7 @@ class Child:
                 case Phase.READY:
                     self._log.info("child ready", life=state.life, version=self.version, port=self.port)
                 case Phase.STOPPING if state.want is Want.UP:
-                    self._log.error("child too slow to start", reason=state.reason)
+                    self._log.error("child does not answer, ending it", reason=state.reason)
                 case Phase.STOPPED:
                     self._log.info("child stopped")
                 case _:
@@ -259,4 +263,5 @@ def _policy(config: Config) -> RestartPolicy:
         backoff_max_s=config.supervision.backoff_max_s,
         backoff_jitter=config.supervision.backoff_jitter,
         healthy_after_s=config.supervision.healthy_after_s,
+        misses_max=config.supervision.misses_max,
     )

@@ -15,6 +15,8 @@ class RestartPolicy:
     backoff_max_s: float = 60.0
     backoff_jitter: float = 0.25
     healthy_after_s: float = 60.0
+    misses_max: int = 3
+    """Liveness probes in a row, not seconds, after which a silent child is ended."""
 
 
 def backoff_s(failures: int, policy: RestartPolicy, luck: float) -> float:

@@ -1,11 +1,17 @@
 """A child's phase machine: what is true of it, what happened, and so what to do.
 
-    stopped ──want up──► starting ──answers──► ready
-       ▲                  │    ▲                 │
-       │            dies, │    │ wait over       │ dies
-       │         too slow ▼    │                 ▼
-       │              stopping · backoff ◄───────┘
-       └──want down, gone──┘ (from any phase)
+    from              on                    to        doing
+    stopped           want up               starting  spawn
+    starting          answers               ready
+    starting          too slow              stopping  kill
+    ready             misses probes         stopping  kill
+    starting, ready   gone                  backoff
+    starting, ready   want down             stopping  terminate
+    stopping          deadline              stopping  kill, again and again
+    stopping          gone, while wanted    backoff
+    stopping          gone, not wanted      stopped
+    backoff           wait over             starting  spawn
+    backoff           want down             stopped
 
 `step` is total: every state has an answer to every event. It knows no clock, no process and no randomness: they come
 in as arguments and events. `want` is what the operator asked, `phase` what is true; neither is ever derived from the
@@ -53,6 +59,8 @@ class ChildState:
     deadline_s: float | None = None
     """When `Tick` is due, on the monotonic clock; None while time changes nothing."""
     ready_since_s: float | None = None
+    misses: int = 0
+    """Liveness probes in a row that it did not answer while ready."""
     failures: int = 0
     """Deaths in a row without a healthy time between."""
     deaths: int = 0
@@ -73,7 +81,14 @@ class WantDown:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """It answered its readiness probe."""
+    """It answered a probe, of readiness or of liveness."""
+
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """It did not answer a liveness probe."""
 
     life: int
 
@@ -91,7 +106,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = WantUp | WantDown | Answered | Gone | Tick
+Event = WantUp | WantDown | Answered | Missed | Gone | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,8 @@ def step(state: ChildState, event: Event, now_s: float, policy: RestartPolicy, l
             return _want_down(state, now_s, policy)
         case Answered(life=life):
             return _answered(state, life, now_s)
+        case Missed(life=life):
+            return _missed(state, life, now_s, policy)
         case Gone(life=life, reason=reason):
             return _gone(state, life, reason, now_s, policy, luck)
         case Tick():
@@ -156,9 +173,26 @@ def _want_down(state: ChildState, now_s: float, policy: RestartPolicy) -> Step:
 
 
 def _answered(state: ChildState, life: int, now_s: float) -> Step:
-    if life != state.life or state.phase is not Phase.STARTING:
+    if life != state.life:
         return state, ()
-    return replace(state, phase=Phase.READY, ready_since_s=now_s, deadline_s=None), ()
+    match state.phase:
+        case Phase.STARTING:
+            return replace(state, phase=Phase.READY, ready_since_s=now_s, deadline_s=None, misses=0), ()
+        case Phase.READY:
+            return replace(state, misses=0), ()
+        case Phase.STOPPED | Phase.STOPPING | Phase.BACKOFF:
+            return state, ()
+    assert_never(state.phase)
+
+
+def _missed(state: ChildState, life: int, now_s: float, policy: RestartPolicy) -> Step:
+    if life != state.life or state.phase is not Phase.READY:
+        return state, ()
+    misses = state.misses + 1
+    if misses < policy.misses_max:
+        return replace(state, misses=misses), ()
+    dead = f"alive, but did not answer {misses} probes in a row"
+    return _kill(replace(state, phase=Phase.STOPPING, misses=misses, reason=dead), now_s, policy)
 
 
 def _gone(state: ChildState, life: int, reason: str, now_s: float, policy: RestartPolicy, luck: float) -> Step:

@@ -126,6 +126,26 @@ async def test_a_killed_child_takes_its_runner_with_it(
         assert alive(lost) == []
 
 
+async def test_a_frozen_child_is_replaced_and_what_it_had_not_begun_is_answered_by_another(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    config = {"supervision": {"probe_timeout_s": 0.3, "resident_interval_s": 0.1}}
+    async with (
+        daemons.run(ollama_binary, config, store=model_store) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        await _with_loaded_models(daemon)
+        frozen = await daemon.child("cpu0")
+        lost = [psutil.Process(frozen["pid"]), *runners_of(frozen["pid"])]
+        send_signal(frozen["pid"], signal.SIGSTOP)
+        streams = await asyncio.gather(*(_stream(session, 20) for _ in range(4)))
+        assert [(stream.text, stream.done) for stream in streams] == [(recitation(WORDS, 20), True)] * 4
+        await until(lambda: daemon.said("child died"), daemon.explain)
+        assert "did not answer 3 probes" in daemon.said("child died")[0]["reason"]
+        await daemon.until_ready(2)
+        assert alive(lost) == []
+
+
 async def test_a_killed_ollamad_takes_everything_with_it(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
@@ -136,6 +156,38 @@ async def test_a_killed_ollamad_takes_everything_with_it(
         await daemon.process.wait()
         await until(lambda: alive(processes) == [])
         assert alive(daemon.all_processes()) == []
+
+
+async def test_what_a_killed_ollamad_and_its_killed_warden_left_is_ended_at_the_next_start_and_nothing_else(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    unrelated = await asyncio.create_subprocess_exec(
+        "sleep", "600", env={"OLLAMAD_INSTANCE": "1-2-3", "OLLAMAD_CHILD": "cpu0"}
+    )
+    try:
+        async with (
+            daemons.run(ollama_binary, store=model_store) as neighbour,
+            daemons.run(ollama_binary, store=model_store) as daemon,
+        ):
+            left = await _with_loaded_models(daemon)
+            await neighbour.until_ready(2)
+            warden = _warden_of(daemon)
+            send_signal(warden.pid, signal.SIGSTOP)
+            send_signal(daemon.process.pid, signal.SIGKILL)
+            send_signal(warden.pid, signal.SIGKILL)
+            await daemon.process.wait()
+            left = alive(left)
+            assert len(left) == 4, "two children, two runners"
+            async with daemons.run(ollama_binary, store=model_store) as successor:
+                await successor.until_ready(2)
+                assert alive(left) == []
+                ended = {event["pid"] for event in successor.said("ended what a killed ollamad left")}
+                assert ended == {process.pid for process in left}
+            assert [child["deaths"] for child in (await neighbour.status())["children"]] == [0, 0]
+        assert unrelated.returncode is None
+    finally:
+        unrelated.kill()
+        await unrelated.wait()
 
 
 async def test_a_killed_warden_is_replaced_and_does_its_work(

@@ -122,6 +122,12 @@ def test_wrong_usage_exits_with_2_and_says_why(ollamad: Run, arguments: list[str
     assert "Traceback" not in outcome.stderr
 
 
+def test_a_start_that_fails_exits_with_1_and_says_why(ollamad: Run, tmp_path: Path) -> None:
+    outcome = ollamad("serve", "--set", f"ollama.binary={tmp_path}/none")
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert f"ollamad: {tmp_path}/none is no program that can be run" in outcome.stderr
+
+
 def test_the_version_is_told(ollamad: Run) -> None:
     outcome = ollamad("--version")
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, f"ollamad {__version__}\n", "")

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import itertools
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ollamad.supervision import phase as phase_module
 from ollamad.supervision.backoff import RestartPolicy
 from ollamad.supervision.phase import (
     Action,
@@ -15,6 +19,7 @@ from ollamad.supervision.phase import (
     Event,
     Gone,
     Kill,
+    Missed,
     Phase,
     Spawn,
     Terminate,
@@ -103,7 +108,26 @@ def test_a_child_in_backoff_that_is_no_longer_wanted_stays_down() -> None:
     assert (state.phase, state.deadline_s, actions) == (Phase.STOPPED, None, [Spawn(1), Spawn(2)])
 
 
-@pytest.mark.parametrize("event", [Answered(1), Gone(1, "late news")])
+def test_a_ready_child_that_leaves_probes_unanswered_is_ended_and_started_again_with_the_reason() -> None:
+    state, actions = play(*UP, (2.0, Missed(1)), (3.0, Missed(1)))
+    assert (state.phase, actions) == (Phase.READY, [Spawn(1)])
+    state, actions = play((4.0, Missed(1)), state=state)
+    assert (state.phase, actions) == (Phase.STOPPING, [Kill(1)])
+    state, actions = play((4.1, Gone(1, "killed by SIGKILL")), state=state)
+    assert (state.phase, state.reason) == (Phase.STARTING, "alive, but did not answer 3 probes in a row")
+
+
+def test_an_answer_forgives_the_probes_missed_before_it() -> None:
+    state, actions = play(*UP, (2.0, Missed(1)), (3.0, Missed(1)), (4.0, Answered(1)), (5.0, Missed(1)))
+    assert (state.phase, state.misses, actions) == (Phase.READY, 1, [Spawn(1)])
+
+
+def test_a_successor_starts_with_no_probes_missed() -> None:
+    state, _ = play(*UP, (2.0, Missed(1)), (2.5, Missed(1)), (3.0, Gone(1, "a")), (4.0, Answered(2)), (5.0, Missed(2)))
+    assert (state.phase, state.misses) == (Phase.READY, 1)
+
+
+@pytest.mark.parametrize("event", [Answered(1), Missed(1), Gone(1, "late news")])
 def test_news_of_a_dead_life_does_not_touch_its_successor(event: Event) -> None:
     state, _ = play(*UP, (2.0, Gone(1, "a")))
     assert play((3.0, event), state=state) == (state, [])
@@ -114,6 +138,7 @@ EVENTS = st.one_of(
     st.just(WantDown()),
     st.just(Tick()),
     st.builds(Answered, st.integers(0, 4)),
+    st.builds(Missed, st.integers(0, 4)),
     st.builds(Gone, st.integers(0, 4), st.just("x")),
 )
 
@@ -173,6 +198,12 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive is not None)
     @rule()
+    def it_is_silent(self) -> None:
+        assert self.alive is not None
+        self.tell(Missed(self.alive))
+
+    @precondition(lambda self: self.alive is not None)
+    @rule()
     def it_dies(self) -> None:
         assert self.alive is not None
         life, self.alive = self.alive, None
@@ -220,3 +251,43 @@ def test_a_crash_loop_never_spawns_faster_than_the_backoff_allows(lives: list[fl
 
 def _doubling() -> itertools.chain[float]:
     return itertools.chain([1.0, 2.0, 4.0], itertools.repeat(8.0))
+
+
+PHASES = {
+    Phase.STOPPED: ChildState(),
+    Phase.STARTING: ChildState(Want.UP, Phase.STARTING, life=1, deadline_s=10.0),
+    Phase.READY: ChildState(Want.UP, Phase.READY, life=1, ready_since_s=0.0, misses=2),
+    Phase.STOPPING: ChildState(Want.UP, Phase.STOPPING, life=1, deadline_s=10.0),
+    Phase.BACKOFF: ChildState(Want.UP, Phase.BACKOFF, life=1, deadline_s=10.0),
+}
+
+
+def test_the_table_in_the_documentation_is_what_the_machine_does() -> None:
+    """Every change of phase that any event can bring about, from every phase, wanted and not."""
+    done = set()
+    for phase, state in PHASES.items():
+        for want in (Want.UP, Want.DOWN):
+            if want is Want.UP or phase in {Phase.STOPPED, Phase.STOPPING}:
+                before = replace(state, want=want, failures=5)
+                for event in (WantUp(), WantDown(), Answered(1), Missed(1), Gone(1, "x"), Tick()):
+                    after, actions = step(before, event, 20.0, POLICY, luck=0.0)
+                    if after.phase is not phase or actions:
+                        done.add(
+                            (phase.value, after.phase.value, *(type(action).__name__.lower() for action in actions))
+                        )
+    assert done == set(_rows(str(phase_module.__doc__)))
+
+
+def test_the_architecture_page_has_the_same_table() -> None:
+    page = Path(__file__).parents[3].joinpath("docs", "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert _rows(page) == _rows(str(phase_module.__doc__))
+
+
+def _rows(text: str) -> list[tuple[str, ...]]:
+    lines = text[text.index("    from  ") :].partition("\n\n")[0].splitlines()[1:]
+    rows: list[tuple[str, ...]] = []
+    for line in lines:
+        sources, _, target, *doing = re.split(r"\s{2,}", line.strip())
+        words = [word.split(",")[0] for word in doing]
+        rows += [(source, target, *words) for source in sources.split(", ")]
+    return rows
