@@ -140,6 +140,10 @@ def _checked(setting: Setting) -> _Good | Problem:
     try:
         return _Good(msgspec.convert(setting.value, kind))
     except msgspec.ValidationError as error:
+        if isinstance(setting.value, dict) and get_origin(get_args(kind)[0]) is dict:
+            # Its values may be secrets: name the entries, show none.
+            wrong = ", ".join(name for name, value in setting.value.items() if not isinstance(value, str))
+            return Problem(setting.key, f"expected text in quotes as the value of {wrong}", None, setting.origin)
         return Problem(setting.key, _reason(error, kind, setting.value), _shown(setting.value), setting.origin)
 
 
@@ -164,12 +168,20 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 def _reason(error: msgspec.ValidationError, kind: object, value: object) -> str:
     """The decoder's sentence, and, where only certain words are allowed, those words."""
+    if expected := _expected(kind):
+        return f"expected {expected}"
     text = str(error).replace("`", "")
     words = _words(kind)
     if words and isinstance(value, str):
         allowed = " or ".join([*map(_shown, words), *_others(kind)])
         return f"expected {allowed}{did_you_mean(value, words)}"
     return text[0].lower() + text[1:]
+
+
+def _expected(kind: object) -> str | None:
+    """The schema's own words for what a key takes, where it has them."""
+    metas = (part for part in get_args(kind) if isinstance(part, msgspec.Meta) and part.extra)
+    return next((str(meta.extra["expected"]) for meta in metas if meta.extra), None)
 
 
 def _words(kind: object) -> tuple[str, ...]:

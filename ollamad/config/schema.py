@@ -18,7 +18,13 @@ SecondsOrNone = Annotated[float, Meta(ge=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1024, le=65_000)]
 MiB = Annotated[int, Meta(ge=0, le=1_048_576)]
-GoDuration = Annotated[str, Meta(pattern=r"^-?[0-9]+$|^-?([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")]
+GoDuration = Annotated[
+    str,
+    Meta(
+        pattern=r"^-?[0-9]+$|^-?([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$",
+        extra={"expected": 'a time such as "90s", "5m" or "1h30m", in quotes; "-1" for ever, "0" not at all'},
+    ),
+]
 
 
 class Proxy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -63,10 +63,10 @@ class LineSplitter:
         """The lines that `data` completes."""
         *whole, rest = (self._held + data).split(b"\n")
         lines = []
-        for index, line in enumerate(whole):
-            if not (index == 0 and self._cut):
+        for line in whole:
+            if not self._cut:
                 lines.append(_text(line))
-            self._cut = False if index == 0 else self._cut
+            self._cut = False
         if len(rest) > LINE_MAX_BYTES and not self._cut:
             lines.append(_text(rest))
             self._cut = True

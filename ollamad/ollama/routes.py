@@ -64,6 +64,11 @@ _ROUTES: Final[dict[tuple[str, str], Route]] = {
 _BLOB: Final = re.compile(r"/api/blobs/[^/]+")
 
 
+def is_forwarded(path: str) -> bool:
+    """Whether clients may have this path at all: a Go server's profiler, should a version have one, is not theirs."""
+    return path != "/debug" and not path.startswith("/debug/")
+
+
 def route_of(method: str, path: str) -> Route:
     """The route of a request; `UNKNOWN` for what the table does not have."""
     if _BLOB.fullmatch(path):

@@ -17,10 +17,10 @@ from ollamad.config.schema import Proxy
 from ollamad.errors import CapacityError, ClientError, NoAnswer
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
-from ollamad.ollama.routes import Body, Route, route_of
+from ollamad.ollama.routes import Body, Route, is_forwarded, route_of
 from ollamad.proxy.body import kept, streamed
 from ollamad.proxy.exchange import Outgoing, Refused, Relay
-from ollamad.proxy.hosts import host_is_allowed
+from ollamad.proxy.hosts import host_is_allowed, own_addresses
 from ollamad.proxy.merged import loaded_everywhere
 from ollamad.proxy.peek import model_of
 from ollamad.proxy.shapes import error_response
@@ -54,6 +54,7 @@ class Handler:
         self._relay = Relay(session)
         self._settings = settings
         self._listen = listen
+        self._allowed_hosts = own_addresses() | set(settings.allowed_hosts)
 
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
@@ -81,11 +82,13 @@ class Handler:
                 return error_response(path, 500, f"ollamad failed; its log has the cause, request_id {request_id}")
 
     async def _read(self, incoming: web.Request, request_id: str) -> _Job:
-        if not host_is_allowed(incoming.headers.get("Host", ""), self._listen, self._settings.allowed_hosts):
+        if not host_is_allowed(incoming.headers.get("Host", ""), self._listen, self._allowed_hosts):
             raise ClientError(
                 HTTPStatus.FORBIDDEN,
                 f"the host name {incoming.host!r} is not allowed here; add it to [proxy] allowed_hosts",
             )
+        if not is_forwarded(incoming.path):
+            raise ClientError(HTTPStatus.NOT_FOUND, "/debug/ of a child is not for clients; ask the child itself")
         route = route_of(incoming.method, incoming.path)
         if route.body is Body.STREAMED and incoming.can_read_body:
             return _Job(incoming, route, None, None, request_id)

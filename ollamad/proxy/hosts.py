@@ -12,28 +12,40 @@ import socket
 from collections.abc import Collection
 from typing import Final
 
+import psutil
+
 from ollamad.config.address import Address
 
 LOCAL_SUFFIXES: Final = (".localhost", ".local", ".internal")
 
 
 def host_is_allowed(host: str, listen: Address, allowed: Collection[str]) -> bool:
-    """Whether a request with this `Host` may be served on this address."""
-    name = _without_port(host).lower().rstrip(".")
-    if "*" in allowed or not _is_loopback(listen.host) or name in {entry.lower() for entry in allowed}:
+    """Whether a request with this `Host` may be served on this address.
+
+    `allowed` are names and addresses beside those that Ollama itself serves on loopback; `*` is any.
+    """
+    name = _name(host)
+    if "*" in allowed or not _is_loopback(listen.host) or name in map(_name, allowed):
         return True
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
         return name in {"", "localhost", socket.gethostname().lower()} or name.endswith(LOCAL_SUFFIXES)
-    return address.is_loopback or address.is_private or address.is_unspecified
+    return address.is_private  # loopback and unspecified addresses are, too
 
 
-def _without_port(host: str) -> str:
+def own_addresses() -> frozenset[str]:
+    """The addresses of this machine, public ones included: Ollama serves them as `Host` on loopback, too."""
+    found = (entry.address.partition("%")[0] for entries in psutil.net_if_addrs().values() for entry in entries)
+    return frozenset(found)
+
+
+def _name(host: str) -> str:
+    """A `Host` without its port and brackets, in lower case."""
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        return host[1:].partition("]")[0].lower()
     name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() else host
+    return (name if colon and port.isdigit() and ":" not in name else host).lower().rstrip(".")
 
 
 def _is_loopback(host: str) -> bool:

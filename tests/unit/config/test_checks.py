@@ -166,3 +166,9 @@ def test_a_home_that_cannot_be_used_is_found_through_the_default_paths(tmp_path:
 )
 def test_only_a_tilde_of_ones_own_is_expanded(text: str, path: str) -> None:
     assert expand(text, "/h") == Path(path)
+
+
+def test_a_variable_that_is_no_text_is_named_and_no_value_of_its_table_is_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([Setting("ollama.env", {"TOKEN": "s3cret", "LEVEL": 1}, "here")], home="/")
+    assert str(caught.value) == "ollama.env (here): expected text in quotes as the value of LEVEL"

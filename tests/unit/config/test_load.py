@@ -49,7 +49,7 @@ def test_a_bad_value_is_refused_with_its_key_its_origin_and_what_is_allowed(key:
 def test_no_key_takes_a_table_in_place_of_its_value(key: str) -> None:
     (problem,) = problems((key, {"a": {}}))
     assert problem.key == key
-    assert problem.value == '{"a": {}}'
+    assert problem.value == (None if key == "ollama.env" else '{"a": {}}')
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if type(DEFAULTS[key]) in {int, float}])

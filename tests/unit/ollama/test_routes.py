@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.ollama.routes import Body, Route, route_of
+from ollamad.ollama.routes import Body, Route, is_forwarded, route_of
 from ollamad.routing.decide import Need
 
 INFERENCE = (
@@ -92,3 +92,13 @@ def test_a_route_of_tomorrow_passes_to_any_child_as_it_comes(method: str, path: 
 )
 def test_what_is_not_quite_a_route_is_left_to_a_child_to_refuse(method: str, path: str) -> None:
     assert route_of(method, path) == Route(Need.ANY, Body.STREAMED, elsewhere_on_5xx=False)
+
+
+@pytest.mark.parametrize("path", ["/debug", "/debug/", "/debug/pprof/heap"])
+def test_a_profiler_is_not_for_clients(path: str) -> None:
+    assert not is_forwarded(path)
+
+
+@pytest.mark.parametrize("path", ["/", "/api/debug/", "/debugger", "/api/generate"])
+def test_everything_else_is(path: str) -> None:
+    assert is_forwarded(path)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamad.config.address import Address
-from ollamad.proxy.hosts import host_is_allowed
+from ollamad.proxy.hosts import host_is_allowed, own_addresses
 
 LOOPBACK = Address("127.0.0.1", 11434)
 LOOPBACKS = (LOOPBACK, Address("127.8.8.8", 1), Address("::1", 11434), Address("localhost", 11434))
@@ -105,3 +105,13 @@ def test_a_name_with_the_dot_of_the_root_is_the_same_name(host: str) -> None:
 @given(st.text(max_size=20), st.sampled_from([*LOOPBACKS, *WIDE]))
 def test_any_text_gets_an_answer(host: str, listen: Address) -> None:
     assert host_is_allowed(host, listen, (host,)) in {True, False}
+
+
+@pytest.mark.parametrize("entry", ["Chat.Example.com", "chat.example.com.", "chat.example.com:8080"])
+def test_a_name_is_allowed_however_the_operator_wrote_it(entry: str) -> None:
+    assert host_is_allowed("chat.example.com:11434", LOOPBACK, (entry,))
+
+
+def test_this_machine_s_own_addresses_are_known() -> None:
+    assert "127.0.0.1" in own_addresses()
+    assert host_is_allowed("[2606:4700::1111]:80", LOOPBACK, ("2606:4700::1111",))
