@@ -93,9 +93,8 @@ async def test_the_only_child_s_successor_answers_what_its_predecessor_did_not(
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(_post(session, ASK))
             await until(orders.seen)
-            orders.take_back("all.wait")
-            orders.give("old.wait")
             _kill_child(await daemon.child("cpu0"))
+            orders.take_back("all.wait")
         assert asked.result()[0] == 200
         assert (await daemon.child("cpu0"))["life"] == 2
 

@@ -170,5 +170,5 @@ def test_only_a_tilde_of_ones_own_is_expanded(text: str, path: str) -> None:
 
 def test_a_variable_that_is_no_text_is_named_and_no_value_of_its_table_is_shown() -> None:
     with pytest.raises(ConfigError) as caught:
-        load([Setting("ollama.env", {"TOKEN": "s3cret", "LEVEL": 1}, "here")], home="/")
+        load([Setting("ollama.env", {"TOKEN": "s3cret", "LEVEL": 1}, "here")], home=HOME)
     assert str(caught.value) == "ollama.env (here): expected text in quotes as the value of LEVEL"
