@@ -22,14 +22,12 @@ from aiohttp import web
 from ollamad import __version__
 from ollamad.config import Config
 from ollamad.config.address import Address, parse_address
-from ollamad.errors import ConfigError, GpuError, Problem, StartError
+from ollamad.errors import StartError
+from ollamad.fleet.discovery import discover
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.keeper import keep_warden
-from ollamad.fleet.plan import ChildPlan, plan_children
 from ollamad.fleet.telemetry import Telemetry
-from ollamad.gpu.model import Inventory
 from ollamad.gpu.nvml import NvmlProvider
-from ollamad.gpu.selection import Wanted, select
 from ollamad.gpu.thread import GpuThread
 from ollamad.ollama.binary import find_binary
 from ollamad.ollama.leftovers import end_leftovers, own_mark
@@ -58,7 +56,7 @@ async def run(config: Config, on_listening: Callable[[Listening], None] = lambda
     program = find_binary(config.ollama.binary, os.environ.get("PATH"))
     gpu_thread = GpuThread(NvmlProvider(), timeout_s=config.gpus.call_timeout_s)
     try:
-        plans = await plan(config, gpu_thread)
+        plans, notes = await discover(config.gpus, gpu_thread)
         gpus = [gpu for child in plans for gpu in child.gpus]
         telemetry = Telemetry(gpu_thread, gpus, config.gpus.sample_interval_s)
         instance = own_mark()
@@ -72,6 +70,8 @@ async def run(config: Config, on_listening: Callable[[Listening], None] = lambda
                     status=await _listen(status, "status.listen", config.status.listen),
                 )
                 on_listening(listening)
+                for note in notes:
+                    note.tell()
                 log.info(
                     "ollamad starts",
                     version=__version__,
@@ -90,47 +90,6 @@ async def run(config: Config, on_listening: Callable[[Listening], None] = lambda
     finally:
         gpu_thread.close()
     log.info("ollamad stopped")
-
-
-async def plan(config: Config, gpu_thread: GpuThread) -> tuple[ChildPlan, ...]:
-    """Which children this machine gets. What is odd about its GPUs is said once, here.
-
-    Raises ConfigError where the selection contradicts itself on these GPUs, StartError where no child is left.
-    """
-    inventory, why_no_gpu = await _inventory(gpu_thread)
-    gpus = config.gpus
-    selection = select(inventory, Wanted(include=gpus.include, exclude=gpus.exclude, groups=gpus.groups))
-    for warning in (*inventory.problems, *selection.warnings):
-        log.warning("gpu left out", reason=warning)
-    if selection.problems:
-        raise ConfigError(tuple(Problem("gpus", problem) for problem in selection.problems))
-    plans = plan_children(
-        [(pinned.id, pinned.gpus) for pinned in selection.pinned],
-        gpus.cpu_children,
-        require_gpu=gpus.require_gpu,
-        why_no_gpu=why_no_gpu or "; ".join((*inventory.problems, *selection.warnings)) or "none is selected",
-    )
-    if not selection.pinned:
-        log.warning("no gpu, children run on the cpu", reason=why_no_gpu or "none is selected", children=len(plans))
-    return plans
-
-
-async def _inventory(gpu_thread: GpuThread) -> tuple[Inventory, str]:
-    """The GPUs, and where there are none, why."""
-    try:
-        inventory = await gpu_thread.discover()
-    except GpuError as error:
-        return Inventory(gpus=(), driver_version=None), str(error)
-    for gpu in inventory.gpus:
-        log.info(
-            "gpu found",
-            index=gpu.index,
-            uuid=gpu.uuid,
-            name=gpu.name,
-            memory_bytes=gpu.memory_total_bytes,
-            driver=inventory.driver_version,
-        )
-    return inventory, "" if inventory.gpus else "the NVIDIA driver sees no GPU"
 
 
 async def _run_fleet(fleet: Fleet, instance: str, grace_s: float) -> None:
