@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,23 +31,21 @@ class Stream:
     error: str | None
 
 
-async def _stream(session: aiohttp.ClientSession, tokens: int, begun: asyncio.Event | None = None) -> Stream:
+def _ignore(_child: str) -> None:
+    return
+
+
+async def _stream(session: aiohttp.ClientSession, tokens: int, begun: Callable[[str], None] = _ignore) -> Stream:
+    """`begun` is told the child when its first byte is here."""
     body = {"model": RECITE, "prompt": "go", "options": {"num_predict": tokens}}
     async with session.post("/api/generate", json=body) as answer:
         assert answer.status == 200, await answer.text()
-        if begun is not None:
-            begun.set()
+        begun(answer.headers["X-Ollamad-Child"])
         records = [json.loads(line) async for line in answer.content]
     errors = [record["error"] for record in records if "error" in record]
     text = "".join(record.get("response", "") for record in records)
     done = any(record.get("done") for record in records)
     return Stream(answer.headers["X-Ollamad-Child"], text, done, errors[0] if errors else None)
-
-
-async def _busy(daemon: Daemon, name: str) -> bool:
-    """Whether this child is sending tokens to somebody: its runner is loaded and it holds a lease."""
-    child = await daemon.child(name)
-    return child["in_flight"] > 0 and bool(child["models"])
 
 
 async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and_they_are_told(
@@ -60,9 +59,17 @@ async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and
         await asyncio.gather(_stream(session, 1), _stream(session, 1))
         victim = await daemon.child("cpu0")
         async with asyncio.TaskGroup() as tasks:
-            asked = [tasks.create_task(_stream(session, TOKENS)) for _ in range(STREAMS)]
-            await until(lambda: _busy(daemon, "cpu0"), daemon.explain)
+            some_done, spoke = asyncio.Event(), asyncio.Event()
+
+            def begun(child: str) -> None:
+                # Killed the moment a stream of its own begins, a quarter of a second before that ends.
+                if some_done.is_set() and child == "cpu0":
+                    spoke.set()
+
+            asked = [tasks.create_task(_stream(session, TOKENS, begun)) for _ in range(STREAMS)]
             await until(lambda: sum(stream.done() for stream in asked) >= 4, daemon.explain)
+            some_done.set()
+            await spoke.wait()
             send_signal(victim["pid"], signal.SIGKILL)
         streams = [stream.result() for stream in asked]
 
@@ -98,10 +105,9 @@ async def test_an_interrupt_in_the_middle_of_streams_leaves_no_process(
     ):
         processes = await _with_loaded_models(daemon)
         async with asyncio.TaskGroup() as tasks:
-            begun = [asyncio.Event(), asyncio.Event()]
-            asked = [tasks.create_task(_stream(session, LONG, event)) for event in begun]
-            for event in begun:
-                await event.wait()
+            begun: list[str] = []
+            asked = [tasks.create_task(_stream(session, LONG, begun.append)) for _ in range(2)]
+            await until(lambda: len(begun) == len(asked), daemon.explain)
             send_signal(daemon.process.pid, signal.SIGINT)
         assert all(stream.result().error for stream in asked)
         await daemon.stop()
