@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import structlog
 from ollamad.errors import CapacityError
 from ollamad.fleet.bell import Bell
 from ollamad.routing.decide import Decision, Request, decide
-from ollamad.routing.snapshot import ChildView, Snapshot
+from ollamad.routing.snapshot import ChildView, Snapshot, StreamView
 
 log = structlog.get_logger()
 
@@ -22,15 +22,22 @@ RETRY_AFTER_S = 5
 """What a refused client is told, while nothing better than a guess is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
-    """The right to send one request to one life of one child."""
+    """The right to send one request to one life of one child. Whoever streams says when the child is heard."""
 
     child: str
     life: int
     base_url: str
     waited_ms: int
     """From asking for the lease to having it."""
+    model: str | None
+    since_s: float
+    heard_s: float | None = None
+
+    def heard(self) -> None:
+        """A byte of the response has come: the request makes progress."""
+        self.heard_s = time.monotonic()
 
 
 class Dispatcher:
@@ -40,7 +47,7 @@ class Dispatcher:
         self._changed = changed
         self._waiting_max = waiting_max
         self._ready_wait_s = ready_wait_s
-        self._in_flight: Counter[str] = Counter()
+        self._open: defaultdict[str, dict[Lease, None]] = defaultdict(dict)
         self._waiting = 0
 
     @property
@@ -50,12 +57,16 @@ class Dispatcher:
 
     def in_flight(self, child: str) -> int:
         """Requests that hold a lease on this child."""
-        return self._in_flight[child]
+        return len(self._open[child])
+
+    def streams(self, child: str) -> tuple[StreamView, ...]:
+        """The same, one by one, oldest first."""
+        return tuple(StreamView(lease.model, lease.since_s, lease.heard_s) for lease in self._open[child])
 
     @property
     def total_in_flight(self) -> int:
         """Requests that hold a lease on any child."""
-        return self._in_flight.total()
+        return sum(map(len, self._open.values()))
 
     @asynccontextmanager
     async def lease(self, request: Request, look: Callable[[], Snapshot], *, wait: bool = True) -> AsyncIterator[Lease]:
@@ -66,13 +77,17 @@ class Dispatcher:
         asked_s = time.monotonic()
         decision, snapshot = await self._decided(request, look, wait=wait)
         chosen = next(child for child in snapshot.children if child.id == decision.child)
-        self._in_flight[chosen.id] += 1  # no await since the decision: a burst spreads
-        waited_ms = round((time.monotonic() - asked_s) * 1000)
+        now_s = time.monotonic()
+        waited_ms = round((now_s - asked_s) * 1000)
+        lease = Lease(
+            chosen.id, chosen.life, f"http://127.0.0.1:{chosen.port}", waited_ms, model=request.model, since_s=now_s
+        )
+        self._open[chosen.id][lease] = None  # no await since the decision: a burst spreads
         log.debug("routed", child=chosen.id, model=request.model, rejected=decision.rejected, waited_ms=waited_ms)
         try:
-            yield Lease(chosen.id, chosen.life, f"http://127.0.0.1:{chosen.port}", waited_ms)
+            yield lease
         finally:
-            self._in_flight[chosen.id] -= 1
+            del self._open[chosen.id][lease]
             self._changed.ring()
 
     async def _decided(

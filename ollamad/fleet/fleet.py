@@ -119,6 +119,7 @@ class Fleet:
             phase=state.phase,
             trusted=child.trusted,
             in_flight=self._dispatcher.in_flight(child.plan.id),
+            streams=self._dispatcher.streams(child.plan.id),
             slots=self._config.ollama.num_parallel,
             life=state.life,
             residents=child.residents,

@@ -7,7 +7,7 @@ error in its own format.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -36,6 +36,8 @@ class Outgoing:
     elsewhere_on_5xx: bool
     added: Mapping[str, str]
     """Headers that ollamad adds to the response."""
+    heard: Callable[[], None]
+    """Called for every piece of the response that comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,9 @@ class Relay:
             if outgoing.elsewhere_on_5xx and upstream.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 yield await _refused(upstream, outgoing)
             else:
-                yield Answer(outgoing, upstream, await _first_bytes(upstream))
+                first = await _first_bytes(upstream)
+                outgoing.heard()
+                yield Answer(outgoing, upstream, first)
         finally:
             # Read to its end, the connection is back in the pool by now; else it must not be used again.
             upstream.close()
@@ -118,6 +122,7 @@ class Answer:
             last, sent_bytes = data, sent_bytes + len(data)
             try:
                 data = await upstream.content.readany()
+                self._outgoing.heard()
             except CHILD_FAULTS as error:
                 await _tell_broken(response, upstream.content_type, incoming, mid_line=not last.endswith(b"\n"))
                 return Relayed(response, sent_bytes, _said(error))

@@ -133,7 +133,7 @@ class Handler:
         """One attempt on one child."""
         added = {"X-Ollamad-Child": lease.child, "X-Ollamad-Queue-Ms": str(lease.waited_ms), "X-Request-Id": job.id}
         body = streamed(job.incoming) if job.body is None else job.body or None
-        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added)
+        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard)
         facts = log.bind(method=job.incoming.method, path=job.incoming.path, model=job.model, child=lease.child)
         began_s = time.monotonic()
         try:

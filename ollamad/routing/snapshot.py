@@ -36,6 +36,18 @@ class GpuView:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamView:
+    """One request that holds a lease on a child."""
+
+    model: str | None
+    """Canonical name; None where the request needs no runner."""
+    since_s: float
+    """When the lease was taken, on the monotonic clock."""
+    heard_s: float | None
+    """When the child last sent a byte of the response; None before the first."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChildView:
     """One child."""
 
@@ -59,6 +71,8 @@ class ChildView:
     ready_since_s: float | None = None
     deaths: int = 0
     reason: str | None = None
+    streams: tuple[StreamView, ...] = ()
+    """The requests behind `in_flight`, oldest first."""
 
     @property
     def routable(self) -> bool:

@@ -67,6 +67,18 @@ async def test_a_lease_comes_back_when_its_holder_fails_or_is_cancelled() -> Non
     assert world.dispatcher.total_in_flight == 0
 
 
+async def test_a_lease_shows_as_a_stream_that_says_when_its_child_was_last_heard() -> None:
+    world = World("a")
+    async with world.dispatcher.lease(RUN, world.look) as lease:
+        before = world.dispatcher.streams("a")
+        lease.heard()
+        after = world.dispatcher.streams("a")
+    assert [(stream.model, stream.since_s, stream.heard_s) for stream in before] == [("m:latest", lease.since_s, None)]
+    assert after[0].heard_s is not None
+    assert after[0].heard_s >= lease.since_s
+    assert world.dispatcher.streams("a") == ()
+
+
 async def test_leases_asked_for_in_one_burst_spread_over_the_children() -> None:
     world = World("a", "b")
     async with (
