@@ -1,9 +1,13 @@
 """The composition root: builds every part once, runs them in one TaskGroup, and stops them in order.
 
-Start: GPUs, then the plan of children, then the listeners (a client that comes early waits for a child instead of being
-refused), then what a killed ollamad left is ended, then the warden, then the children. Stop, on SIGTERM or SIGINT: no
-new requests, streams may finish for `proxy.shutdown_grace_s`, then the children are stopped, which ends what still
-streams with an error object; the warden finds nothing left to do, and the listeners go.
+Start: GPUs (`gpus.call_timeout_s`), then the plan of children, then the listeners (a client that comes early waits for
+a child instead of being refused), then what a killed ollamad left is ended (10 s), then the warden, then the children
+(`ollama.start_timeout_s` each, all at once).
+
+Stop, on SIGTERM or SIGINT: no new requests, and streams may finish (`proxy.shutdown_grace_s`); then the children get
+TERM, which ends what still streams with an error object, and KILL (`ollama.stop_timeout_s`); what outlives even that is
+left to the kernel (10 s); the warden finds nothing left to do, and the listeners go. Each further signal goes on to the
+next stage at once.
 """
 
 from __future__ import annotations
@@ -22,22 +26,30 @@ from aiohttp import web
 from ollamad import __version__
 from ollamad.config import Config
 from ollamad.config.address import Address, parse_address
-from ollamad.errors import StartError
+from ollamad.errors import OllamadError, StartError
+from ollamad.fleet.devices import Devices
 from ollamad.fleet.discovery import discover
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.keeper import keep_warden
+from ollamad.fleet.operations import Operations
+from ollamad.fleet.reload import mind_new_gpus
 from ollamad.fleet.telemetry import Telemetry
 from ollamad.gpu.nvml import NvmlProvider
 from ollamad.gpu.thread import GpuThread
-from ollamad.ollama.binary import find_binary
+from ollamad.log import set_up as set_up_log
+from ollamad.ollama.kinship import adopt_orphans
 from ollamad.ollama.leftovers import end_leftovers, own_mark
+from ollamad.ollama.program import Program, find_program
 from ollamad.proxy.app import child_session, proxy_runner
+from ollamad.signals import Signals
 from ollamad.status.app import status_runner
 
 log = structlog.get_logger()
 
 LEFTOVERS_S: Final = 10.0
 """How long to wait for killed leftovers to be gone; only a process stuck in a driver takes longer."""
+ABANDON_AFTER_S: Final = 10.0
+"""How long a child may still be there after its TERM should have been followed by KILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +60,27 @@ class Listening:
     status: Address
 
 
-async def run(config: Config, on_listening: Callable[[Listening], None] = lambda _: None) -> None:
-    """Run the daemon until it is told to stop.
+async def run(
+    config: Config,
+    on_listening: Callable[[Listening], None] = lambda _: None,
+    reread: Callable[[], Config] | None = None,
+) -> None:
+    """Run the daemon until it is told to stop. `reread` gives the configuration anew, for a reload.
 
     Raises ConfigError or StartError where it can't start; nothing is left running then.
     """
-    program = find_binary(config.ollama.binary, os.environ.get("PATH"))
+    program = Program(find_program(config.ollama.binary, os.environ.get("PATH")))
+    adopt_orphans()
     gpu_thread = GpuThread(NvmlProvider(), timeout_s=config.gpus.call_timeout_s)
     try:
         plans, notes = await discover(config.gpus, gpu_thread)
         gpus = [gpu for child in plans for gpu in child.gpus]
-        telemetry = Telemetry(gpu_thread, gpus, config.gpus.sample_interval_s)
+        devices = Devices(Telemetry.configured(gpu_thread, gpus, config.gpus), config.gpus.sample_interval_s)
         instance = own_mark()
         async with child_session(config.proxy) as session:
-            fleet = Fleet(config, plans, program=program, instance=instance, session=session, telemetry=telemetry)
-            proxy = proxy_runner(fleet, session, config.proxy, parse_address(config.proxy.listen))
+            fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
+            operations = Operations(fleet, reread or (lambda: config), lambda new: set_up_log(new.log))
+            proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
             status = status_runner(fleet.snapshot)
             try:
                 listening = Listening(
@@ -78,12 +96,12 @@ async def run(config: Config, on_listening: Callable[[Listening], None] = lambda
                     pid=os.getpid(),
                     proxy=str(listening.proxy),
                     status=str(listening.status),
-                    ollama=str(program),
+                    ollama=str(program.path),
                     children=[child.id for child in plans],
                 )
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
-                await _run_fleet(fleet, instance, config.proxy.shutdown_grace_s)
+                await _run_fleet(fleet, operations, instance)
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -92,39 +110,46 @@ async def run(config: Config, on_listening: Callable[[Listening], None] = lambda
     log.info("ollamad stopped")
 
 
-async def _run_fleet(fleet: Fleet, instance: str, grace_s: float) -> None:
+async def _run_fleet(fleet: Fleet, operations: Operations, instance: str) -> None:
     """Run the children until a signal, then stop them; the warden lives longest."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        async with asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
+        with Signals(signal.SIGTERM, signal.SIGINT) as stop, Signals(signal.SIGHUP) as hangup:
             warden = tasks.create_task(keep_warden(instance), name="warden")
             children = tasks.create_task(fleet.run(), name="fleet")
-            stopping = tasks.create_task(_stop_when_asked(fleet, stop, grace_s), name="stop")
+            minders = [
+                tasks.create_task(_stop_when_asked(fleet, stop), name="stop"),
+                tasks.create_task(_reload_when_asked(operations, hangup), name="reload"),
+                tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
+            ]
             await children
-            stopping.cancel()
+            for minder in minders:
+                minder.cancel()
             warden.cancel()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
-async def _stop_when_asked(fleet: Fleet, stop: asyncio.Event, grace_s: float) -> None:
-    await stop.wait()
+async def _stop_when_asked(fleet: Fleet, stop: Signals) -> None:
+    """Stop in stages, each with a deadline; one more signal goes on to the next at once."""
+    await stop.heard(None)
+    grace_s = fleet.config.proxy.shutdown_grace_s
     fleet.refuse()
     log.info("stopping", grace_s=grace_s)
-    stop.clear()
-    async with asyncio.TaskGroup() as tasks:
-        hurried = tasks.create_task(stop.wait(), name="second signal")
-        idle = tasks.create_task(fleet.idle(grace_s), name="grace")
-        await asyncio.wait({hurried, idle}, return_when=asyncio.FIRST_COMPLETED)
-        if not idle.done() or not idle.result():
-            log.warning("streams cut", why="a second signal" if hurried.done() else "the grace is over")
-        hurried.cancel()
-        idle.cancel()
+    if not (idle := await stop.heard_before(fleet.idle(grace_s))):
+        log.warning("streams cut", why="a second signal" if idle is None else "the grace is over")
     fleet.stop()
+    patience_s = fleet.config.ollama.stop_timeout_s + ABANDON_AFTER_S
+    hurried = await stop.heard(patience_s)
+    log.warning("children abandoned", why="a signal" if hurried else f"they are still there after {patience_s:g} s")
+    fleet.abandon()
+
+
+async def _reload_when_asked(operations: Operations, hangup: Signals) -> None:
+    """On SIGHUP read the configuration again; one that can't be used is told, and changes nothing."""
+    while True:
+        await hangup.heard(None)
+        try:
+            await operations.reload(lambda facts: log.info("reload goes on", **facts))
+        except OllamadError as error:
+            log.warning("reload refused", reason=str(error))
 
 
 async def _listen(runner: web.AppRunner, key: str, text: str) -> Address:

@@ -44,12 +44,28 @@ class GpuError(OllamadError):
     """NVML, or the driver under it, refused, failed, or never answered."""
 
 
+class GpuSilent(GpuError):
+    """The driver did not return from a call in time. `uuid` is the GPU that the call was about, if it was about one."""
+
+    def __init__(self, message: str, uuid: str | None) -> None:
+        super().__init__(message)
+        self.uuid = uuid
+
+
 class ClientError(OllamadError):
     """The request is at fault. Answered with `status`, never sent to a child."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class UnknownChild(OllamadError):
+    """An operator named a child that is not there."""
+
+
+class OperationFailed(OllamadError):
+    """What an operator asked for could not be done, or not to its end; the text says what was left as it is."""
 
 
 class CapacityError(OllamadError):

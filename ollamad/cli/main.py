@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> int:
     loaded = _loaded(options)
     log.set_up(loaded.config.log)
-    asyncio.run(daemon.run(loaded.config))
+    asyncio.run(daemon.run(loaded.config, reread=lambda: _loaded(options).config))
     return 0
 
 
@@ -95,7 +95,13 @@ def _demo(options: argparse.Namespace) -> int:
     prepared = demo.prepare(_loaded(options), lambda line: print(line, flush=True))
     loaded = _loaded(options, prepared.settings)
     log.set_up(loaded.config.log)
-    asyncio.run(daemon.run(loaded.config, lambda listening: print(demo.banner(listening, prepared.model), flush=True)))
+    asyncio.run(
+        daemon.run(
+            loaded.config,
+            lambda listening: print(demo.banner(listening, prepared.model), flush=True),
+            lambda: _loaded(options, prepared.settings).config,
+        )
+    )
     return 0
 
 

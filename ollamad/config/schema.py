@@ -181,6 +181,27 @@ class Supervision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     healthy_after_s: Annotated[
         Seconds, Meta(description="Ready for this long, a child's earlier deaths are forgotten.")
     ] = 60.0
+    crash_loop_deaths: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="A child that dies this often within crash_loop_window_s is failed: its siblings serve, it is left alone.",
+        ),
+    ] = 5
+    crash_loop_window_s: Annotated[
+        Seconds, Meta(description="How far back deaths are counted for crash_loop_deaths.")
+    ] = 120.0
+    failed_retry_s: Annotated[
+        SecondsOrNone,
+        Meta(
+            description="A failed child is tried again this long after; 0 for never, until it is reset by `ollamactl reset`."
+        ),
+    ] = 300.0
+    drain_timeout_s: Annotated[
+        Seconds,
+        Meta(description="A child that drains may finish its streams for this long; then they are cut."),
+    ] = 300.0
     probe_interval_s: Annotated[
         Seconds, Meta(description="How often a starting child is asked whether it is ready.")
     ] = 0.05
@@ -196,13 +217,75 @@ class Supervision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     resident_interval_s: Annotated[
         Seconds,
         Meta(
-            description="How often a ready child is asked whether it lives and what it has loaded; old Ollamas can crash when asked faster than 1 s."
+            description="How often a busy child is asked whether it lives and what it has loaded; old Ollamas can crash when asked faster than 1 s."
         ),
     ] = 1.0
+    idle_interval_s: Annotated[
+        Seconds, Meta(description="The same for a child that has had nothing to do for a while.")
+    ] = 5.0
+    stream_stall_s: Annotated[
+        Seconds,
+        Meta(
+            description="A stream that has begun and is silent for this long, or ten times the model's usual pause, is stuck: its runner is killed."
+        ),
+    ] = 60.0
+    first_byte_stall_s: Annotated[
+        Seconds,
+        Meta(
+            description="So is a request for a loaded model that has not begun for this long, while the GPU does nothing."
+        ),
+    ] = 300.0
+    busy_stall_s: Annotated[
+        Seconds,
+        Meta(
+            description="The same while the GPU is busy or unknown: a long prompt, or a long answer without streaming, is no hang."
+        ),
+    ] = 3600.0
+    load_stall_s: Annotated[
+        Seconds, Meta(description="A load that takes longer is stuck; Ollama gives one up by itself at load_timeout_s.")
+    ] = 900.0
+    stopping_stall_s: Annotated[
+        Seconds, Meta(description='A model that nobody uses and that is "Stopping..." for this long is stuck.')
+    ] = 60.0
+    ps_stall_s: Annotated[
+        Seconds, Meta(description="A child whose /api/ps is not answered for this long is stuck.")
+    ] = 60.0
+    runner_grace_s: Annotated[
+        Seconds,
+        Meta(description="After its runner was killed, a child has this long to recover before it is killed itself."),
+    ] = 10.0
+    stuck_window_s: Annotated[
+        Seconds,
+        Meta(description="Stuck twice within this, a child is killed; this is also how long that is remembered."),
+    ] = 1800.0
+    wedges_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="Killed this often for being stuck within stuck_window_s, a child is kept down for quarantine_s.",
+        ),
+    ] = 3
+    quarantine_s: Annotated[
+        Seconds, Meta(description="How long a child that is stuck again and again is kept from its GPU.")
+    ] = 600.0
+    vram_wait_s: Annotated[
+        SecondsOrNone,
+        Meta(
+            description="After a death the next start waits this long at most for the driver to show the GPU's memory freed."
+        ),
+    ] = 10.0
+    rolling_ready_min: Annotated[
+        int,
+        Meta(ge=0, le=64, description="A rolling restart never leaves fewer children ready than this."),
+    ] = 1
+    rolling_reload: Annotated[
+        bool, Meta(description="A rolling restart loads again what a child had loaded, before it goes on to the next.")
+    ] = True
     lines_kept: Annotated[
         int,
-        Meta(ge=0, le=10_000, description="A child's last output lines that are kept, to be told when it dies."),
-    ] = 20
+        Meta(ge=0, le=100_000, description="How many of a child's last output lines `ollamactl logs` can show."),
+    ] = 500
 
 
 class Gpus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,6 +312,31 @@ class Gpus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Seconds,
         Meta(description="A driver that does not answer within this is told and left alone; a lost GPU can hang it."),
     ] = 5.0
+    rediscover_interval_s: Annotated[
+        Seconds,
+        Meta(
+            description=(
+                "How often to look which GPUs came or went; at least every 5 s while one is not well. It starts the"
+                " driver's library afresh, which wakes GPUs that sleep."
+            )
+        ),
+    ] = 60.0
+    unanswered_max_s: Annotated[
+        SecondsOrNone,
+        Meta(description="A GPU that leaves calls unanswered for this long is quarantined; a stall needs seconds."),
+    ] = 10.0
+    recover_after_s: Annotated[
+        SecondsOrNone,
+        Meta(
+            description="Good readings for this long end a quarantine; each that follows in a row lasts twice as long."
+        ),
+    ] = 30.0
+    recover_max_s: Annotated[
+        SecondsOrNone,
+        Meta(
+            description="No quarantine lasts longer than this; well for this long, a GPU's earlier ones are forgotten."
+        ),
+    ] = 1800.0
 
 
 class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

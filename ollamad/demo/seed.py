@@ -48,7 +48,7 @@ async def seed_gemma(config: Config, program: Path, store: Path, gguf: Path) -> 
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(STOP_S):
                         await server.exited()
-                await server.sweep(STOP_S)
+                await server.sweep(STOP_S, lambda pids: said.append(f"processes {pids} outlive kill"))
     except* StartError as group:
         raise group.exceptions[0] from None
 

@@ -17,8 +17,8 @@ class Bell:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def heard(self, timeout_s: float) -> bool:
-        """Wait for the next ring; False when `timeout_s` passed first."""
+    async def heard(self, timeout_s: float | None) -> bool:
+        """Wait for the next ring; False when `timeout_s` passed first, which None never does."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:

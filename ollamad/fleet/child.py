@@ -1,8 +1,7 @@
-"""One child: the driver of its phase machine, and the only writer of what is known of it.
+"""One child: the driver of its phase machine, and the owner of what is known of it.
 
 `supervision.phase.step` decides; this performs what it decided and reports what happened, through one mailbox. Each
-life, one process, is one task: it starts the server, drains its output, asks it whether it is ready and then what it
-has loaded, and when the server exits ends what is left of its group before it says `Gone`.
+process is a `Life` with a task of its own, which says `Gone` when nothing of it is left.
 """
 
 from __future__ import annotations
@@ -14,121 +13,155 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import aiohttp
 import structlog
 
 from ollamad.config.schema import Config
-from ollamad.errors import NoAnswer, StartError
+from ollamad.errors import StartError
 from ollamad.fleet.bell import Bell
+from ollamad.fleet.devices import Devices
+from ollamad.fleet.known import Known
+from ollamad.fleet.life import Life
+from ollamad.fleet.limits import restart_policy
+from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.plan import ChildPlan
+from ollamad.fleet.watch import Watch, Watched
 from ollamad.ollama.client import ChildClient
-from ollamad.ollama.output import parse_line
+from ollamad.ollama.kinship import dies_with_us
 from ollamad.ollama.process import ServeProcess
-from ollamad.routing.snapshot import Resident
-from ollamad.supervision.backoff import RestartPolicy
-from ollamad.supervision.phase import (
+from ollamad.ollama.program import Program
+from ollamad.routing.snapshot import StreamView
+from ollamad.supervision.phase import step
+from ollamad.supervision.pinning import Pinning
+from ollamad.supervision.state import (
     Action,
-    Answered,
     ChildState,
     Event,
     Gone,
+    Idle,
     Kill,
-    Missed,
+    KillRunner,
     Phase,
     Spawn,
     Terminate,
     Tick,
     Want,
     WantDown,
-    WantUp,
-    step,
 )
 
 log = structlog.get_logger()
-
-SWEEP_PATIENCE_S: Final = 10.0
-"""How long to wait for a killed group to be gone; only a process stuck in a driver takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What every child is given to work with."""
 
-    config: Config
-    program: Path
+    settings: Callable[[], Config]
+    """The configuration in force."""
+    program: Program
     session: aiohttp.ClientSession
-    environment: Callable[[ChildPlan, int], Mapping[str, str]]
-    """The whole environment of a child, for a port."""
-    claim_port: Callable[[str], int]
-    """A free port for this child, another than its siblings'."""
+    outfit: Callable[[], Outfit]
+    """What to start a child with, as it is in force."""
+    devices: Devices
+    streams: Callable[[str], tuple[StreamView, ...]]
+    """The requests that this child has now."""
+    usual_gaps_s: Callable[[], Mapping[str, float]]
     changed: Bell
     """Rung after every change of a child."""
 
 
 class Child:
-    """Runs one child from `start` to the end of `run`."""
+    """Runs one child from its first event to the end of `run`."""
 
     def __init__(self, plan: ChildPlan, tools: Tools) -> None:
         self.plan = plan
         self.state = ChildState()
-        self.trusted = False
-        self.residents: tuple[Resident, ...] = ()
-        self.residents_at_s: float | None = None
-        self.version: str | None = None
-        self.port: int | None = None
-        self.last_lines: deque[str] = deque(maxlen=tools.config.supervision.lines_kept)
+        self.known = Known(tools.changed)
+        self.lines: deque[str] = deque(maxlen=tools.settings().supervision.lines_kept)
+        """What it printed last, all of its lives."""
+        self.dress: tuple[Path, Mapping[str, str]] | None = None
+        """The program and the environment that its present process was started with."""
         self._tools = tools
-        self._policy = _policy(tools.config)
         self._mail: asyncio.Queue[Event] = asyncio.Queue()
-        self._process: ServeProcess | None = None
-        self._look = Bell()
-        self._last_error = ""
+        self._life: Life | None = None
+        self._last_words: list[str] = []
+        """What its last process printed before it died."""
+        self._retired = False
         self._log = log.bind(child=plan.id)
-
-    @property
-    def pid(self) -> int | None:
-        """The server's process, while there is one."""
-        return self._process.pid if self._process else None
 
     @property
     def is_first_starting(self) -> bool:
         """Whether its first process has been asked for, and is neither ready nor gone yet."""
         return self.state.life <= 1 and self.state.phase in {Phase.STOPPED, Phase.STARTING}
 
-    def start(self) -> None:
-        """Want it up."""
-        self._mail.put_nowait(WantUp())
+    def tell(self, event: Event) -> None:
+        """Something happened, or is asked for."""
+        self._mail.put_nowait(event)
 
-    def stop(self) -> None:
-        """Want it down; `run` returns when it is."""
-        self._mail.put_nowait(WantDown())
+    def retire(self) -> None:
+        """Want it down for good: `run` returns when it is."""
+        self._retired = True
+        self.tell(WantDown())
 
     def distrust(self, life: int) -> None:
         """A connection to this life failed: send it nothing until it has answered again."""
-        if life == self.state.life:
-            self._set(trusted=False)
-            self._look.ring()
+        if life == self.state.life and self._life is not None:
+            self.known.trust(trusted=False)
+            self._life.look()
 
-    def has_loaded(self, life: int, model: str) -> None:
-        """A life has begun an answer with this model: it is resident, before `/api/ps` was asked again."""
-        if life == self.state.life and not any(resident.model == model for resident in self.residents):
-            self.residents = (*self.residents, Resident(model, None, None, None))
+    def has_begun(self, life: int, model: str) -> None:
+        """An answer with this model has begun to come from this life."""
+        if life == self.state.life:
+            self.known.expect(model)
+
+    def released(self) -> None:
+        """Some request is over: a child that drains may be done."""
+        if self.state.phase is Phase.DRAINING and not self.streams():
+            self.tell(Idle(self.state.life))
+
+    def streams(self) -> tuple[StreamView, ...]:
+        """The requests that it has now."""
+        return self._tools.streams(self.plan.id)
+
+    def usual_gaps_s(self) -> Mapping[str, float]:
+        """The longest usual pause of a stream, by model."""
+        return self._tools.usual_gaps_s()
+
+    def gpu_busy(self) -> bool | None:
+        """Whether its GPUs have worked lately."""
+        return self._tools.devices.busy(self.plan.gpus) if self.plan.gpus else None
+
+    def pinning(self, members: frozenset[int]) -> Pinning:
+        """Whether its processes are where they were pinned; a fault is told when it begins and when it ends."""
+        found = self._tools.devices.pinning(self.plan.gpus, members, self.known.residents)
+        before = self.known.pinning
+        if found.is_fault and (before is None or before.proof is not found.proof):
+            self._log.warning("child is not where it was pinned", fault=found.proof.value, text=found.text)
+        elif before is not None and before.is_fault and not found.is_fault:
+            self._log.info("child is where it was pinned", proof=found.proof.value)
+        return found
 
     async def run(self) -> None:
-        """Drive the machine until it was wanted down and is."""
+        """Drive the machine until it was wanted down for good and is."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 event = await self._next_event()
                 before = self.state
-                self.state, actions = step(self.state, event, time.monotonic(), self._policy, random.random())  # noqa: S311
-                self._tell(before)
+                self.state, actions = step(
+                    before,
+                    event,
+                    time.monotonic(),
+                    restart_policy(self._tools.settings()),
+                    random.random(),  # noqa: S311
+                )
+                self._tell_log(before)
                 for action in actions:
                     self._perform(action, tasks)
                 if self.state != before:
                     self._tools.changed.ring()
-                if isinstance(event, WantDown | Gone) and self.state.phase is Phase.STOPPED:
+                    self.released()
+                if self._retired and self.state.phase is Phase.STOPPED:
                     return
 
     async def _next_event(self) -> Event:
@@ -141,127 +174,101 @@ class Child:
             return Tick()
 
     def _perform(self, action: Action, tasks: asyncio.TaskGroup) -> None:
+        life = self._life
         match action:
-            case Spawn(life=life):
-                self._spawn(life, tasks)
+            case Spawn(life=number):
+                self._spawn(number, tasks)
             case Terminate():
-                if self._process:
-                    self._process.terminate()
+                if life:
+                    life.terminate()
+            case KillRunner(model=model, reason=reason):
+                self._log.error("child is stuck, ending its runner", model=model, reason=reason)
+                if life:
+                    tasks.create_task(life.kill_runner(model), name=f"{self.plan.id} kill runner")
             case Kill():
-                if self._process:
-                    self._process.kill()
+                if life:
+                    life.kill()
 
-    def _spawn(self, life: int, tasks: asyncio.TaskGroup) -> None:
+    def _spawn(self, number: int, tasks: asyncio.TaskGroup) -> None:
         """Start a process now, so that a signal decided next finds it."""
-        self.last_lines.clear()
-        self._last_error = ""
+        tools = self._tools
         try:
-            port = self._tools.claim_port(self.plan.id)
-            process = ServeProcess([self._tools.program, "serve"], self._tools.environment(self.plan, port))
+            port = tools.outfit().claim_port(self.plan.id)
+            environment = tools.outfit().environment(self.plan, port)
+            program = tools.program.stamp()
+            process = ServeProcess([*dies_with_us(), tools.program.path, "serve"], environment)
         except (OSError, StartError) as error:
-            self._mail.put_nowait(Gone(life, f"could not be started: {error}"))
+            self.tell(Gone(number, f"could not be started: {error}"))
             return
-        self.port, self._process = port, process
-        self._log.info("child started", life=life, pid=process.pid, port=port)
-        tasks.create_task(self._live(life, process, port), name=f"{self.plan.id} life {life}")
+        self.dress = (tools.program.path, environment)
+        self.known = Known(tools.changed, pid=process.pid, port=port, program=program)
+        timeout_s = tools.settings().supervision.probe_timeout_s
+        client = ChildClient(tools.session, f"http://127.0.0.1:{port}", timeout_s)
+        watch = Watch(Watched(number, process, client, port), self.known, self, tools.settings, self.tell)
+        self._life = Life(self.plan.id, process, client, watch, self.known, self.lines.append)
+        self._log.info("child started", life=number, pid=process.pid, port=port)
+        tasks.create_task(self._live(number, self._life), name=f"{self.plan.id} life {number}")
 
-    async def _live(self, life: int, process: ServeProcess, port: int) -> None:
+    async def _live(self, number: int, life: Life) -> None:
         """One process, until nothing of it is left."""
         reason = "abandoned"
         try:
-            async with asyncio.TaskGroup() as tasks:
-                output = tasks.create_task(process.drain(self._said))
-                watch = tasks.create_task(self._watch(life, process, port))
-                await process.exited()
-                self._set(trusted=False)
-                watch.cancel()
-                if left := await process.sweep(SWEEP_PATIENCE_S):
-                    self._log.error("processes outlive kill", pids=left)
-                    output.cancel()
-            reason = process.reason()
+            reason = await life.run(self._until_freed)
         finally:
-            process.abandon()
-            self._process = None
-            self.residents, self.residents_at_s = (), None
-            self._mail.put_nowait(Gone(life, f"{reason}: {self._last_error}" if self._last_error else reason))
+            self._last_words = list(life.last_lines)
+            self._life = None
+            self.known = Known(self._tools.changed)
+            self.tell(Gone(number, reason))
 
-    async def _watch(self, life: int, process: ServeProcess, port: int) -> None:
-        """Ask until it is ready, then keep asking what it has loaded."""
-        supervision = self._tools.config.supervision
-        client = ChildClient(self._tools.session, f"http://127.0.0.1:{port}", supervision.probe_timeout_s)
-        while not (await self._answers(client) and process.listens_on(port)):  # noqa: ASYNC110 - it rings no bell
-            await asyncio.sleep(supervision.probe_interval_s)
-        self._set(trusted=True)
-        self._mail.put_nowait(Answered(life))
-        while True:
-            lives = await self._answers(client)
-            self._mail.put_nowait(Answered(life) if lives else Missed(life))
-            self._set(trusted=lives)
-            if lives:
-                await self._ask_residents(client)
-            if self.trusted or not lives:  # else a connection failed while we asked: look again at once
-                await self._look.heard(supervision.resident_interval_s)
+    async def _until_freed(self, pids: tuple[int, ...]) -> None:
+        wait_s = self._tools.settings().supervision.vram_wait_s
+        if self.plan.gpus and wait_s:
+            await self._tools.devices.until_freed(self.plan.gpus, pids, self.known.vram_bytes, wait_s)
 
-    def _set(self, *, trusted: bool) -> None:
-        if trusted is not self.trusted:
-            self.trusted = trusted
-            self._tools.changed.ring()
-
-    async def _answers(self, client: ChildClient) -> bool:
-        try:
-            self.version = await client.version()
-        except NoAnswer:
-            return False
-        return True
-
-    async def _ask_residents(self, client: ChildClient) -> None:
-        try:
-            self.residents = await client.residents()
-            self.residents_at_s = time.monotonic()
-        except NoAnswer as error:
-            self._log.debug("loaded models unknown", error=str(error))
-
-    def _said(self, text: str) -> None:
-        line = parse_line(text)
-        if line.text:
-            self.last_lines.append(line.text)
-            self._last_error = line.text if line.level == "error" else self._last_error
-            self._log.log(_LEVELS[line.level], "child output", line=line.text)
-
-    def _tell(self, before: ChildState) -> None:
+    def _tell_log(self, before: ChildState) -> None:
         """Say what the last step changed."""
         state = self.state
         if state.deaths > before.deaths:
-            wait_s = state.deadline_s - time.monotonic() if state.phase is Phase.BACKOFF and state.deadline_s else 0.0
-            self._log.warning(
-                "child died",
-                reason=state.reason,
-                failures=state.failures,
-                restart_in_s=round(max(0.0, wait_s), 2),
-                said=list(self.last_lines),
-            )
+            self._tell_death(state)
         elif state.phase is not before.phase:
-            match state.phase:
-                case Phase.READY:
-                    self._log.info("child ready", life=state.life, version=self.version, port=self.port)
-                case Phase.STOPPING if state.want is Want.UP:
-                    self._log.error("child does not answer, ending it", reason=state.reason)
-                case Phase.STOPPED:
-                    self._log.info("child stopped")
-                case _:
-                    return
+            self._tell_phase(state)
+        if state.quarantine != before.quarantine:
+            if state.quarantine is not None:
+                self._log.error("child in quarantine", reason=state.quarantine)
+            else:
+                self._log.info("child out of quarantine")
+
+    def _tell_death(self, state: ChildState) -> None:
+        failed = state.phase is Phase.FAILED
+        self._log.log(
+            _LEVEL_ERROR if failed else _LEVEL_WARNING,
+            "child failed" if failed else "child died",
+            reason=state.reason,
+            failures=state.failures,
+            restart_in_s=_wait_s(state),
+            said=self._last_words,
+        )
+
+    def _tell_phase(self, state: ChildState) -> None:
+        match state.phase:
+            case Phase.READY:
+                known = self.known
+                self._log.info("child ready", life=state.life, version=known.version, port=known.port)
+            case Phase.DRAINING:
+                self._log.info("child drains", streams=len(self.streams()), reason=state.quarantine)
+            case Phase.STOPPING if state.want is Want.UP and not state.asked:
+                self._log.error("child is ended", reason=state.reason)
+            case Phase.STOPPED:
+                self._log.info("child stopped", reason=state.quarantine)
+            case _:
+                return
 
 
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+def _wait_s(state: ChildState) -> float | None:
+    """Until it is started again; None where that takes a reset, or a GPU that is well."""
+    if state.phase in {Phase.BACKOFF, Phase.FAILED, Phase.STOPPED}:
+        return None if state.deadline_s is None else round(max(0.0, state.deadline_s - time.monotonic()), 2)
+    return 0.0
 
 
-def _policy(config: Config) -> RestartPolicy:
-    return RestartPolicy(
-        start_timeout_s=config.ollama.start_timeout_s,
-        stop_timeout_s=config.ollama.stop_timeout_s,
-        backoff_initial_s=config.supervision.backoff_initial_s,
-        backoff_max_s=config.supervision.backoff_max_s,
-        backoff_jitter=config.supervision.backoff_jitter,
-        healthy_after_s=config.supervision.healthy_after_s,
-        misses_max=config.supervision.misses_max,
-    )
+_LEVEL_WARNING, _LEVEL_ERROR = 30, 40

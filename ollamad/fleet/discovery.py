@@ -38,9 +38,21 @@ async def discover(gpus: Gpus, gpu_thread: GpuThread) -> tuple[tuple[ChildPlan, 
     """
     inventory, why_no_gpu = await _inventory(gpu_thread)
     notes = [Note(logging.INFO, "gpu found", _facts(gpu, inventory.driver_version)) for gpu in inventory.gpus]
+    plans, odd = plan(gpus, inventory, why_no_gpu)
+    notes += [Note(logging.WARNING, "gpu left out", {"reason": reason}) for reason in odd]
+    if not any(child.gpus for child in plans):
+        facts = {"reason": why_no_gpu or "none is selected", "children": len(plans)}
+        notes.append(Note(logging.WARNING, "no gpu, children run on the cpu", facts))
+    return plans, tuple(notes)
+
+
+def plan(gpus: Gpus, inventory: Inventory, why_no_gpu: str) -> tuple[tuple[ChildPlan, ...], tuple[str, ...]]:
+    """The children for these GPUs, and why others get none. `why_no_gpu` says why there are none at all, if so.
+
+    Raises ConfigError where the selection contradicts itself on these GPUs, StartError where no child is left.
+    """
     selection = select(inventory, Wanted(include=gpus.include, exclude=gpus.exclude, groups=gpus.groups))
     odd = (*inventory.problems, *selection.warnings)
-    notes += [Note(logging.WARNING, "gpu left out", {"reason": reason}) for reason in odd]
     if selection.problems:
         raise ConfigError(tuple(Problem("gpus", problem) for problem in selection.problems))
     plans = plan_children(
@@ -49,10 +61,7 @@ async def discover(gpus: Gpus, gpu_thread: GpuThread) -> tuple[tuple[ChildPlan, 
         require_gpu=gpus.require_gpu,
         why_no_gpu=why_no_gpu or "; ".join(odd) or "none is selected",
     )
-    if not selection.pinned:
-        facts = {"reason": why_no_gpu or "none is selected", "children": len(plans)}
-        notes.append(Note(logging.WARNING, "no gpu, children run on the cpu", facts))
-    return plans, tuple(notes)
+    return plans, odd
 
 
 def _facts(gpu: Gpu, driver_version: str | None) -> Mapping[str, object]:

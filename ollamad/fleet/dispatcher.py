@@ -34,10 +34,23 @@ class Lease:
     model: str | None
     since_s: float
     heard_s: float | None = None
+    held: bool = False
+    """The client does not take what has come: nothing more is read from the child meanwhile."""
+    longest_pause_s: float = 0.0
+    """Between two pieces of the response."""
 
     def heard(self) -> None:
-        """A byte of the response has come: the request makes progress."""
-        self.heard_s = time.monotonic()
+        """A piece of the response has come: the request makes progress."""
+        now_s = time.monotonic()
+        if self.heard_s is not None:
+            self.longest_pause_s = max(self.longest_pause_s, now_s - self.heard_s)
+        self.heard_s = now_s
+
+    def hold(self, *, held: bool) -> None:
+        """The client has stopped taking what comes, or takes it again; that is no silence of the child's."""
+        self.held = held
+        if not held and self.heard_s is not None:
+            self.heard_s = time.monotonic()
 
 
 class Dispatcher:
@@ -50,6 +63,10 @@ class Dispatcher:
         self._open: defaultdict[str, dict[Lease, None]] = defaultdict(dict)
         self._waiting = 0
 
+    def limit(self, *, waiting_max: int, ready_wait_s: float) -> None:
+        """Go by other limits from now on; who waits already keeps its own."""
+        self._waiting_max, self._ready_wait_s = waiting_max, ready_wait_s
+
     @property
     def waiting(self) -> int:
         """Requests that wait for a child to become ready."""
@@ -61,7 +78,7 @@ class Dispatcher:
 
     def streams(self, child: str) -> tuple[StreamView, ...]:
         """The same, one by one, oldest first."""
-        return tuple(StreamView(lease.model, lease.since_s, lease.heard_s) for lease in self._open[child])
+        return tuple(StreamView(lease.model, lease.since_s, lease.heard_s, lease.held) for lease in self._open[child])
 
     @property
     def total_in_flight(self) -> int:

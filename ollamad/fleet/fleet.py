@@ -1,29 +1,32 @@
-"""All children together: started, watched, and seen as one snapshot."""
+"""All children together: started, watched, and seen as one snapshot. The one owner of what is true of them."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import structlog
 
-from ollamad.config.checks import expand
 from ollamad.config.schema import Config
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.child import Child, Tools
+from ollamad.fleet.devices import Devices
 from ollamad.fleet.dispatcher import Dispatcher, Lease
+from ollamad.fleet.outfit import Outfit
+from ollamad.fleet.pauses import Pauses
 from ollamad.fleet.plan import ChildPlan
-from ollamad.fleet.telemetry import Telemetry
-from ollamad.ollama.environment import Host, Placement, child_environment, context_length
-from ollamad.ollama.ports import free_port
+from ollamad.gpu.model import Gpu
+from ollamad.ollama.program import Program
 from ollamad.routing.decide import Request
-from ollamad.routing.snapshot import ChildView, Snapshot
+from ollamad.routing.snapshot import ChildView, GpuView, Snapshot
+from ollamad.supervision.gpu_health import Health, Verdict
+from ollamad.supervision.state import Quarantine, Release, WantUp
 
 log = structlog.get_logger()
 
@@ -38,69 +41,129 @@ class Fleet:
         config: Config,
         plans: Sequence[ChildPlan],
         *,
-        program: Path,
+        program: Program,
         instance: str,
         session: aiohttp.ClientSession,
-        telemetry: Telemetry,
+        devices: Devices,
     ) -> None:
-        home = str(Path.home())
-        self._config = config
-        self._telemetry = telemetry
-        self._stopping = False
-        self._home = expand(config.ollama.home, home)
-        self._host = Host(
-            instance=instance,
-            home=str(self._home),
-            store=str(expand(config.models.path, home)),
-            context_length=context_length(config.ollama.context_length, tuple(plan.vram_bytes for plan in plans)),
-        )
+        self.config = config
         self.changed = Bell()
-        tools = Tools(config, program, session, self._environment, self._claim_port, self.changed)
-        self._children = {plan.id: Child(plan, tools) for plan in plans}
+        self.program = program
+        self.session = session
+        self._instance = instance
+        self._devices = devices
+        self._stopping = False
+        self._pauses = Pauses()
+        self._outfit = Outfit(config, plans, instance, self._ports)
         self._dispatcher = Dispatcher(
             self.changed, waiting_max=config.proxy.waiting_max, ready_wait_s=config.proxy.ready_wait_s
         )
+        self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def children(self) -> Mapping[str, Child]:
+        """All children, in the order of the configuration."""
+        return self._children
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """All GPUs of the machine, with a child or without, by index."""
+        return self._devices.gpus
 
     async def run(self) -> None:
         """Start every child and keep them all until `stop`; returns when the last one is down."""
         async with asyncio.TaskGroup() as tasks:
-            runs = [tasks.create_task(child.run(), name=child.plan.id) for child in self._children.values()]
-            telemetry = tasks.create_task(self._telemetry.run(), name="telemetry")
-            starting = tasks.create_task(self._start_all(), name="start")
-            await asyncio.wait(runs)
-            telemetry.cancel()
-            starting.cancel()
+            self._tasks = tasks
+            for child in self._children.values():
+                self._run(child)
+            self._devices.tell(self._judged)
+            helpers = [
+                tasks.create_task(self._devices.run(), name="devices"),
+                tasks.create_task(self.program.watch(self.changed.ring), name="program"),
+                tasks.create_task(self._start_all(), name="start"),
+                tasks.create_task(self._mind_drains(), name="drains"),
+            ]
+            while self._runs:
+                await asyncio.wait(self._runs.values(), return_when=asyncio.FIRST_COMPLETED)
+                self._runs = {child: run for child, run in self._runs.items() if not run.done()}
+            for helper in helpers:
+                helper.cancel()
+
+    def add(self, plan: ChildPlan) -> None:
+        """Run one more child."""
+        self._children[plan.id] = child = Child(plan, self._tools())
+        self._run(child)
+        child.tell(WantUp())
+
+    async def remove(self, name: str) -> None:
+        """Stop a child that has no place any more, and forget it."""
+        self._children[name].retire()
+        await asyncio.wait({self._runs[name]})
+        del self._children[name]
+        self.changed.ring()
+
+    def configure(self, config: Config, plans: Sequence[ChildPlan]) -> None:
+        """From now on go by this configuration; what runs keeps what it was started with until it is restarted."""
+        self.config = config
+        self._outfit = Outfit(config, plans, self._instance, self._ports)
+        self._dispatcher.limit(waiting_max=config.proxy.waiting_max, ready_wait_s=config.proxy.ready_wait_s)
+        self.changed.ring()
+
+    def is_dressed(self, child: Child) -> bool:
+        """Whether a child runs with what it would be started with now; one without a process does."""
+        port = child.known.port
+        if child.dress is None or port is None:
+            return True
+        return child.dress == (self.program.path, self._outfit.environment(child.plan, port))
 
     def stop(self) -> None:
         """Stop every child; what still streams is cut."""
         for child in self._children.values():
-            child.stop()
+            child.retire()
+
+    def abandon(self) -> None:
+        """Kill what is left, and wait for nothing."""
+        for run in self._runs.values():
+            run.cancel()
 
     def refuse(self) -> None:
         """From now on give no lease."""
         self._stopping = True
         self.changed.ring()
 
-    def lease(self, request: Request, *, wait: bool = True) -> AbstractAsyncContextManager[Lease]:
+    @asynccontextmanager
+    async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
         """The right to send this request to a child; see `Dispatcher.lease`."""
-        return self._dispatcher.lease(request, self.snapshot, wait=wait)
+        async with self._dispatcher.lease(request, self.snapshot, wait=wait) as lease:
+            try:
+                yield lease
+            finally:
+                if lease.model is not None and lease.heard_s is not None:
+                    self._pauses.note(lease.model, lease.longest_pause_s)
 
     async def idle(self, timeout_s: float) -> bool:
         """Wait until no request is in flight; False when some still are after `timeout_s`."""
+        return await self.until(lambda: not self._dispatcher.total_in_flight, timeout_s)
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until something about the fleet is so; False when it is not after `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
-        while self._dispatcher.total_in_flight:
+        while not condition():
             if not await self.changed.heard(max(0.0, deadline_s - time.monotonic())):
-                return False
+                return condition()
         return True
 
     def failed(self, lease: Lease) -> None:
         """The child of this lease did not answer or broke off."""
-        self._children[lease.child].distrust(lease.life)
+        if child := self._children.get(lease.child):
+            child.distrust(lease.life)
 
     def answered(self, lease: Lease, model: str | None) -> None:
         """The child of this lease has begun its answer."""
-        if model is not None:
-            self._children[lease.child].has_loaded(lease.life, model)
+        if model is not None and (child := self._children.get(lease.child)):
+            child.has_begun(lease.life, model)
 
     def snapshot(self) -> Snapshot:
         """What is true now."""
@@ -112,26 +175,57 @@ class Fleet:
         )
 
     def _view(self, child: Child) -> ChildView:
-        state = child.state
+        state, known = child.state, child.known
         return ChildView(
             id=child.plan.id,
             want=state.want,
             phase=state.phase,
-            trusted=child.trusted,
+            trusted=known.trusted,
             in_flight=self._dispatcher.in_flight(child.plan.id),
-            streams=self._dispatcher.streams(child.plan.id),
-            slots=self._config.ollama.num_parallel,
+            streams=child.streams(),
+            slots=self.config.ollama.num_parallel,
             life=state.life,
-            residents=child.residents,
-            residents_at_s=child.residents_at_s,
-            gpus=tuple(self._telemetry.view(gpu) for gpu in child.plan.gpus),
-            pid=child.pid,
-            port=child.port,
-            version=child.version,
+            residents=known.residents,
+            residents_at_s=known.residents_at_s,
+            gpus=tuple(self._gpu(gpu) for gpu in child.plan.gpus),
+            pinning=known.pinning,
+            pid=known.pid,
+            port=known.port,
+            version=known.version,
             ready_since_s=state.ready_since_s,
             deaths=state.deaths,
+            failures=state.failures,
             reason=state.reason,
+            quarantine=state.quarantine,
+            next_s=state.deadline_s,
+            outdated=self.program.is_outdated(known.program),
         )
+
+    def _gpu(self, gpu: Gpu) -> GpuView:
+        """A GPU with its latest sample, and what of its memory is neither free nor ours."""
+        ours = frozenset[int]().union(*(child.known.members for child in self._children.values()))
+        mine = [child for child in self._children.values() if gpu in child.plan.gpus]
+        alone = all(len(child.plan.gpus) == 1 for child in mine)  # a wide child does not say what is where
+        said = [child.known.vram_bytes for child in mine] if alone else [None]
+        said_bytes = None if None in said else sum(size for size in said if size is not None)
+        return replace(self._devices.view(gpu), foreign_bytes=self._devices.foreign_bytes(gpu, ours, said_bytes))
+
+    def _judged(self, uuid: str, verdict: Verdict) -> None:
+        """A GPU's health has changed: its child must leave it, or may come back."""
+        for child in self._children.values():
+            gpu = next((gpu for gpu in child.plan.gpus if gpu.uuid == uuid), None)
+            if gpu is None or verdict.health is Health.SUSPECT:
+                continue
+            if verdict.health is Health.QUARANTINED:
+                # What does not even answer can't finish anything; on the rest, streams may.
+                at_once = self._devices.view(gpu).error is not None
+                child.tell(Quarantine(f"GPU {gpu.index}: {verdict.reason}", at_once=at_once))
+            elif all(self._devices.is_well(gpu) for gpu in child.plan.gpus):
+                child.tell(Release())
+
+    def _run(self, child: Child) -> None:
+        assert self._tasks is not None  # noqa: S101 - it runs
+        self._runs[child.plan.id] = self._tasks.create_task(child.run(), name=child.plan.id)
 
     async def _start_all(self) -> None:
         """Start all at once; but where the home holds no key yet, the first alone until it has made one, or is ready.
@@ -140,20 +234,34 @@ class Fleet:
         would each make another.
         """
         first, *others = self._children.values()
-        first.start()
+        first.tell(WantUp())
         if others and not self._key().exists():
             while not self._key().exists() and first.is_first_starting:
                 await self.changed.heard(KEY_LOOK_S)
         for child in others:
-            child.start()
+            child.tell(WantUp())
+
+    async def _mind_drains(self) -> None:
+        """Each lease that comes back rings the bell: whoever drains may be idle now."""
+        while True:
+            for child in self._children.values():
+                child.released()
+            await self.changed.heard(None)
 
     def _key(self) -> Path:
-        return self._home / ".ollama" / "id_ed25519.pub"
+        return self._outfit.home / ".ollama" / "id_ed25519.pub"
 
-    def _environment(self, plan: ChildPlan, port: int) -> Mapping[str, str]:
-        placement = Placement(plan.id, tuple(gpu.uuid for gpu in plan.gpus), port)
-        return child_environment(os.environ, self._config.ollama, self._host, placement)
+    def _tools(self) -> Tools:
+        return Tools(
+            settings=lambda: self.config,
+            program=self.program,
+            session=self.session,
+            outfit=lambda: self._outfit,
+            devices=self._devices,
+            streams=self._dispatcher.streams,
+            usual_gaps_s=self._pauses.usual_s,
+            changed=self.changed,
+        )
 
-    def _claim_port(self, claimant: str) -> int:
-        others = frozenset(child.port for child in self._children.values() if child.port and child.plan.id != claimant)
-        return free_port(self._config.ollama.base_port, others)
+    def _ports(self) -> Mapping[str, int]:
+        return {name: child.known.port for name, child in self._children.items() if child.known.port}

@@ -11,16 +11,21 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-from ollamad.errors import GpuError
+from ollamad.errors import GpuError, GpuSilent
 from ollamad.gpu.model import GpuProvider, Inventory, Sample
+from ollamad.supervision.gpu_health import GpuEvent
 
 T = TypeVar("T")
+
+EVENTS_KEPT: Final = 1024
+"""Events that nobody has taken yet; of more the oldest go."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,16 +60,35 @@ class GpuThread:
         self._latest: _Call[Any] | None = None
         self._calls: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
         self._closed = False
+        self._events: deque[GpuEvent] = deque(maxlen=EVENTS_KEPT)
         # A daemon thread, since a process must be able to exit while the driver hangs.
         threading.Thread(target=self._serve, name="gpu", daemon=True).start()
 
     async def discover(self) -> Inventory:
-        """Find every GPU. Raises GpuError: the provider's own, or when the driver does not answer in time."""
+        """Find every GPU that is there now; may be called again at any time, and sampling goes on after it.
+
+        Raises GpuError: the provider's own, or GpuSilent when the driver does not answer in time.
+        """
         return await self._ask(self._provider.discover)
 
     async def sample(self, uuids: tuple[str, ...]) -> tuple[Sample, ...]:
-        """Read each of these GPUs once. Raises GpuError: the provider's own, or when there is no answer in time."""
-        return await self._ask(lambda: self._provider.sample(uuids))
+        """Read each of these GPUs once. Raises GpuError: the provider's own, or GpuSilent when no answer is in time."""
+
+        def read() -> tuple[Sample, ...]:
+            self._events.extend(self._provider.events())
+            return self._provider.sample(uuids)
+
+        return await self._ask(read)
+
+    def take_events(self) -> tuple[GpuEvent, ...]:
+        """What the driver has reported, oldest first, each event once; it is asked with every sample.
+
+        An answer that comes too late is dropped, its events are not: an Xid is what often comes before the silence.
+        """
+        events: list[GpuEvent] = []
+        while self._events:
+            events.append(self._events.popleft())
+        return tuple(events)
 
     def close(self) -> None:
         """Let go of the driver once the call in progress returns, and end the thread. Waits for neither."""
@@ -85,7 +109,7 @@ class GpuThread:
             return call.outcome.result()
 
     async def _idle(self) -> None:
-        """Wait until the latest call has returned, whoever made it. Raises GpuError at its deadline, at once if later.
+        """Wait until the latest call has returned, whoever made it. Raises GpuSilent at its deadline, at once if later.
 
         The text stays the same however long it takes: whoever reports a fault when it changes reports it once.
         """
@@ -95,9 +119,10 @@ class GpuThread:
             async with asyncio.timeout_at(self._latest.deadline_s):
                 await self._latest.returned.wait()
         except TimeoutError:
-            raise GpuError(
+            raise GpuSilent(
                 f"the NVIDIA driver has not answered for {self._timeout_s:g} s; it is asked again once it does"
-                " (a lost GPU can hang it: see the kernel's log)"
+                " (a lost GPU can hang it: see the kernel's log)",
+                self._provider.busy_with,
             ) from None
 
     def _serve(self) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import re
+import time
+from datetime import UTC, datetime
+from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -31,6 +34,17 @@ class _Ps(msgspec.Struct):
     models: list[_Loaded] | None = None
 
 
+class _Shown(msgspec.Struct):
+    modelfile: str = ""
+
+
+class _Done(msgspec.Struct):
+    """An answer of which only its coming matters."""
+
+
+_WEIGHTS: Final = re.compile(r"^FROM \S*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
+
+
 class ChildClient:
     """Asks one child, on loopback."""
 
@@ -50,14 +64,39 @@ class ChildClient:
         """`/api/ps`: what is loaded. Can block while a model unloads or a hung runner is pinged. Raises NoAnswer."""
         answer = await self._ask("/api/ps", _Ps)
         return tuple(
-            Resident(canonical(model.name), model.size, model.size_vram, model.expires_at)
+            Resident(
+                canonical(model.name), model.size, model.size_vram, model.expires_at, _on_our_clock(model.expires_at)
+            )
             for model in answer.models or ()
         )
 
-    async def _ask(self, path: str, kind: type[T]) -> T:
+    async def weights_of(self, model: str) -> str | None:
+        """The digest of a model's weights, which a runner has among its arguments. Reads the store only.
+
+        None where the answer does not have it. Raises NoAnswer.
+        """
+        shown = await self._ask("/api/show", _Shown, {"model": model, "name": model})
+        found = _WEIGHTS.search(shown.modelfile)
+        return found[1] if found else None
+
+    async def load(self, model: str) -> None:
+        """Load a model without asking it anything. Raises NoAnswer, also where it can't be loaded so (embeddings)."""
+        await self._ask("/api/generate", _Done, {"model": model, "stream": False})
+
+    async def _ask(self, path: str, kind: type[T], body: dict[str, object] | None = None) -> T:
+        method = "GET" if body is None else "POST"
         try:
-            async with self._session.get(self._base_url + path, timeout=self._timeout) as answer:
+            async with self._session.request(method, self._base_url + path, json=body, timeout=self._timeout) as answer:
                 answer.raise_for_status()
                 return msgspec.json.decode(await answer.read(), type=kind)
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
             raise NoAnswer(f"{path}: {str(error) or type(error).__name__}") from error
+
+
+def _on_our_clock(expires_at: str | None) -> float | None:
+    """A wall-clock time of Ollama's on the monotonic clock; None where it is none, or none for ever (year 2318)."""
+    try:
+        left_s = (datetime.fromisoformat(expires_at or "") - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):  # no time, or one without a zone
+        return None
+    return time.monotonic() + left_s

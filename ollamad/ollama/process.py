@@ -12,12 +12,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import psutil
 
+from ollamad.ollama.kinship import reap
 from ollamad.ollama.output import LineSplitter
 
 READ_BYTES: Final = 65_536
@@ -82,7 +83,7 @@ class ServeProcess:
 
     def listens_on(self, port: int) -> bool:
         """Whether this port is ours: a stranger who took it first would answer our probes, and get our requests."""
-        return any(_listens(pid, port) for pid in self._group())
+        return any(_listens(pid, port) for pid in self.members())
 
     def terminate(self) -> None:
         """Ask the server to stop; it ends its runners itself (0.33, server/routes.go:2022)."""
@@ -92,19 +93,22 @@ class ServeProcess:
         """End the whole group now."""
         self._kill_group()
 
-    async def sweep(self, patience_s: float) -> tuple[int, ...]:
-        """End what is left of the group, wait until it is gone, reap the server. Call it after `exited`.
+    async def sweep(self, patience_s: float, late: Callable[[tuple[int, ...]], None]) -> None:
+        """End what is left of the group, return when it is gone, and reap it. Call it after `exited`.
 
         Until here the server is a zombie, so its number, which is also its group's, can't have been given to a
-        stranger. Gives the pids that outlived SIGKILL for `patience_s`: processes in an uninterruptible call, usually
-        into a driver.
+        stranger. `late` is told, once, the pids that outlive SIGKILL for `patience_s`: processes in an uninterruptible
+        call, usually into a driver. They still hold what they held, so there is no going on without them.
         """
-        deadline_s = time.monotonic() + patience_s
-        while (left := self._group()) and time.monotonic() < deadline_s:
+        deadline_s, told = time.monotonic() + patience_s, False
+        while left := self.members():
             self._kill_group()
+            if not told and time.monotonic() >= deadline_s:
+                told = True
+                late(left)
             await asyncio.sleep(SWEEP_PAUSE_S)
+        reap(self._zombies())
         self._process.wait()
-        return left
 
     def abandon(self) -> None:
         """Leave nothing behind when the one who watched it is cut short; after `sweep` it does nothing."""
@@ -126,16 +130,23 @@ class ServeProcess:
         except ProcessLookupError:
             return
 
-    def _group(self) -> tuple[int, ...]:
-        """The live members of the group; zombies hold nothing."""
-        found = []
+    def members(self) -> tuple[int, ...]:
+        """The live members of the group, the server among them; zombies hold nothing."""
+        return tuple(pid for pid, status in self._group() if status != psutil.STATUS_ZOMBIE)
+
+    def _zombies(self) -> tuple[int, ...]:
+        """Runners that we adopted and that wait for their exit status to be taken."""
+        return tuple(pid for pid, status in self._group() if status == psutil.STATUS_ZOMBIE and pid != self.pid)
+
+    def _group(self) -> Iterator[tuple[int, str]]:
+        if self._process.returncode is not None:
+            return  # reaped: its number may be a stranger's by now
         for pid in psutil.pids():
             try:
-                if os.getpgid(pid) == self.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                    found.append(pid)
+                if os.getpgid(pid) == self.pid:
+                    yield pid, psutil.Process(pid).status()
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue
-        return tuple(found)
 
 
 def _listens(pid: int, port: int) -> bool:

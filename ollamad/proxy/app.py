@@ -12,10 +12,10 @@ from ollamad.fleet.fleet import Fleet
 from ollamad.proxy.handler import Handler
 
 
-def proxy_runner(fleet: Fleet, session: aiohttp.ClientSession, settings: Proxy, listen: Address) -> web.AppRunner:
+def proxy_runner(fleet: Fleet, session: aiohttp.ClientSession, listen: Address) -> web.AppRunner:
     """The proxy, not yet listening."""
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", Handler(fleet, session, settings, listen).handle)
+    application.router.add_route("*", "/{path:.*}", Handler(fleet, session, listen).handle)
 
     async def name_ourselves(_request: web.Request, response: web.StreamResponse) -> None:
         if response.headers.get("Server") == SERVER_SOFTWARE:  # not a child's own word

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -27,6 +27,13 @@ REFUSAL_MAX_BYTES: Final = 65_536
 """How much of a child's 5xx is kept, to be told when no other child does better."""
 
 
+class Hold(Protocol):
+    """Hears whether the client holds the response up."""
+
+    def __call__(self, *, held: bool) -> None:
+        """It does, or it does no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A request on its way to a child."""
@@ -38,6 +45,8 @@ class Outgoing:
     """Headers that ollamad adds to the response."""
     heard: Callable[[], None]
     """Called for every piece of the response that comes."""
+    hold: Hold
+    """Called when the client does not take what has come, and when it does again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,9 @@ class Answer:
         await response.prepare(incoming)
         data, last, sent_bytes = self._first, b"", 0
         while data:
+            self._outgoing.hold(held=True)
             await response.write(data)
+            self._outgoing.hold(held=False)
             last, sent_bytes = data, sent_bytes + len(data)
             try:
                 data = await upstream.content.readany()

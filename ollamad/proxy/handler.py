@@ -48,13 +48,17 @@ class _Job:
 class Handler:
     """Answers every request on the proxy's listener."""
 
-    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, settings: Proxy, listen: Address) -> None:
+    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, listen: Address) -> None:
         self._fleet = fleet
         self._session = session
         self._relay = Relay(session)
-        self._settings = settings
         self._listen = listen
-        self._allowed_hosts = own_addresses() | set(settings.allowed_hosts)
+        self._own_addresses = own_addresses()
+
+    @property
+    def _settings(self) -> Proxy:
+        """As they are now: a reload may change them."""
+        return self._fleet.config.proxy
 
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
@@ -82,7 +86,8 @@ class Handler:
                 return error_response(path, 500, f"ollamad failed; its log has the cause, request_id {request_id}")
 
     async def _read(self, incoming: web.Request, request_id: str) -> _Job:
-        if not host_is_allowed(incoming.headers.get("Host", ""), self._listen, self._allowed_hosts):
+        allowed = self._own_addresses.union(self._settings.allowed_hosts)
+        if not host_is_allowed(incoming.headers.get("Host", ""), self._listen, allowed):
             raise ClientError(
                 HTTPStatus.FORBIDDEN,
                 f"the host name {incoming.host!r} is not allowed here; add it to [proxy] allowed_hosts",
@@ -133,7 +138,7 @@ class Handler:
         """One attempt on one child."""
         added = {"X-Ollamad-Child": lease.child, "X-Ollamad-Queue-Ms": str(lease.waited_ms), "X-Request-Id": job.id}
         body = streamed(job.incoming) if job.body is None else job.body or None
-        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard)
+        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
         facts = log.bind(method=job.incoming.method, path=job.incoming.path, model=job.model, child=lease.child)
         began_s = time.monotonic()
         try:

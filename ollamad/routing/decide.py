@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ollamad.routing.snapshot import ChildView, Snapshot
-from ollamad.supervision.phase import Phase, Want
+from ollamad.supervision.state import Phase, Want
 
 
 class Need(Enum):

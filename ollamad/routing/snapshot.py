@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ollamad.supervision.phase import Phase, Want
+from ollamad.supervision.pinning import Pinning
+from ollamad.supervision.state import Phase, Want
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Resident:
     vram_bytes: int | None
     """How much of it is in VRAM; less than its size where part of it runs on the CPU."""
     expires_at: str | None
+    expires_s: float | None = None
+    """The same on the monotonic clock; past while it is used, or while it is being unloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,15 @@ class GpuView:
     temperature_c: int | None
     sampled_at_s: float | None
     error: str | None
+    power_w: float | None = None
+    throttled: bool | None = None
+    """Whether heat or power holds its clocks down."""
+    utilization_smoothed_percent: float | None = None
+    """`utilization_percent` over the last seconds: single readings jump between 0 and 100."""
+    quarantined: str | None = None
+    """Why it gets no child; None while it may have one."""
+    foreign_bytes: int | None = None
+    """Memory that processes have which are not ours; None where that can't be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,8 @@ class StreamView:
     """When the lease was taken, on the monotonic clock."""
     heard_s: float | None
     """When the child last sent a byte of the response; None before the first."""
+    held: bool = False
+    """Its client does not take what has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,16 @@ class ChildView:
     reason: str | None = None
     streams: tuple[StreamView, ...] = ()
     """The requests behind `in_flight`, oldest first."""
+    failures: int = 0
+    """Deaths in a row without a healthy time between."""
+    quarantine: str | None = None
+    """Why it must not run although it is wanted."""
+    next_s: float | None = None
+    """When time alone will change its phase: the end of a backoff, a drain, a quarantine."""
+    pinning: Pinning | None = None
+    """Whether its models are where it was pinned, as far as can be seen."""
+    outdated: bool = False
+    """The ollama program on disk is another than the one that it runs."""
 
     @property
     def routable(self) -> bool:

@@ -41,6 +41,11 @@ def _child(child: ChildView, now_s: float) -> dict[str, Any]:
         "ollama_version": child.version,
         "life": child.life,
         "deaths": child.deaths,
+        "failures": child.failures,
+        "quarantine": child.quarantine,
+        "changes_in_s": _until(child.next_s, now_s),
+        "pinning": None if child.pinning is None else {"proof": child.pinning.proof.value, "text": child.pinning.text},
+        "outdated": child.outdated,
         "ready_for_s": _age(child.ready_since_s, now_s),
         "in_flight": child.in_flight,
         "slots": child.slots,
@@ -67,10 +72,19 @@ def _gpu(gpu: GpuView, now_s: float) -> dict[str, Any]:
         "memory_used_bytes": gpu.memory_used_bytes,
         "memory_free_bytes": gpu.memory_free_bytes,
         "utilization_percent": gpu.utilization_percent,
+        "memory_foreign_bytes": gpu.foreign_bytes,
+        "utilization_smoothed_percent": gpu.utilization_smoothed_percent,
         "temperature_c": gpu.temperature_c,
+        "power_w": gpu.power_w,
+        "throttled": gpu.throttled,
+        "quarantined": gpu.quarantined,
         "sample_age_s": _age(gpu.sampled_at_s, now_s),
         "error": gpu.error,
     }
+
+
+def _until(then_s: float | None, now_s: float) -> float | None:
+    return None if then_s is None else round(max(0.0, then_s - now_s), 3)
 
 
 def _age(since_s: float | None, now_s: float) -> float | None:

@@ -126,6 +126,29 @@ async def test_a_daemon_stops_while_its_driver_hangs(
         await daemon.stop()
 
 
+async def test_an_xid_quarantines_its_gpu_and_the_daemon_goes_on_sampling_and_answering(
+    daemons: Daemons, ollama_binary: Path, make_driver: MakeDriver
+) -> None:
+    driver = make_driver(FakeGpu(), FakeGpu())
+    async with daemons.run(ollama_binary, {"gpus": GPUS}, env=driver.env()) as daemon:
+        await daemon.until_ready(2)
+        driver.xid(1, 13)
+        driver.xid(0, 79)
+        await until(lambda: daemon.said("gpu quarantined"), daemon.explain)
+        assert [said["gpu"] for said in daemon.said("gpu quarantined")] == [fake_uuid(0)]
+        assert [said["xid"] for said in daemon.said("gpu event")] == [13, 79]
+        driver.set_memory(0, used=GIB)
+        driver.set_memory(1, used=GIB)
+
+        async def sampled() -> bool:
+            found = [(await _gpu(daemon, child))["memory_used_bytes"] for child in ("gpu0", "gpu1")]
+            return found == [GIB, GIB]
+
+        await until(sampled, daemon.explain)
+        async with aiohttp.ClientSession(daemon.base_url) as session, session.get("/api/version") as answer:
+            assert answer.status == 200
+
+
 @pytest.mark.parametrize("fault", [Code.DRIVER_NOT_LOADED, Code.LIB_RM_VERSION_MISMATCH, Code.HANG])
 async def test_a_driver_that_errs_at_start_is_said_once_and_the_cpu_serves(
     daemons: Daemons, ollama_binary: Path, make_driver: MakeDriver, fault: Code

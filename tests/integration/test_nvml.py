@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
+from tests.support.asker import Start, start
 from tests.support.fake_nvml import (
     GIB,
     Call,
     Code,
     DriverCall,
     FakeGpu,
-    FakeProcess,
     MakeDriver,
     fake_nvml_library,
     fake_uuid,
     make_driver,
 )
 
-__all__ = ["fake_nvml_library", "make_driver"]
+__all__ = ["fake_nvml_library", "make_driver", "start"]
 
 ZERO, ONE = fake_uuid(0), fake_uuid(1)
-PATIENCE_S: Final = 60.0
-"""A deadline that no healthy call comes near."""
 HANGS_AFTER_S: Final = 1.0
-
-
-class Asker:
-    """A running tests/support/ask_gpus.py."""
-
-    def __init__(self, env: Mapping[str, str], timeout_s: float) -> None:
-        program = [sys.executable, "-m", "tests.support.ask_gpus", str(timeout_s)]
-        self.process = subprocess.Popen(
-            program, env=os.environ | env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def discover(self) -> Any:
-        return self.sample()
-
-    def sample(self, *uuids: str) -> Any:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(" ".join(uuids) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def end(self) -> int:
-        """Its exit code after the end of its input."""
-        self.process.communicate(timeout=30)
-        return self.process.returncode
-
-
-Start = Callable[..., Asker]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts an asker in this environment; it is killed at the latest when the test ends."""
-    with ExitStack() as stack:
-
-        def run(env: Mapping[str, str], timeout_s: float = PATIENCE_S) -> Asker:
-            asker = Asker(env, timeout_s)
-            stack.enter_context(asker.process)
-            stack.callback(asker.process.kill)
-            return asker
-
-        yield run
 
 
 def test_every_gpu_is_found_with_its_uuid_name_and_memory(start: Start, make_driver: MakeDriver) -> None:
@@ -141,6 +91,10 @@ def test_discovery_does_without_what_a_driver_does_not_say(start: Start, make_dr
         (Call.MEMORY, {"memory_used_bytes", "memory_free_bytes"}),
         (Call.UTILIZATION, {"utilization_percent"}),
         (Call.TEMPERATURE, {"temperature_c"}),
+        (Call.POWER, {"power_w"}),
+        (Call.CLOCK_REASONS, {"throttle_reasons"}),
+        (Call.ECC, {"ecc_uncorrected"}),
+        (Call.PROCESSES, {"processes"}),
     ],
 )
 def test_one_reading_that_fails_takes_down_no_other(
@@ -149,15 +103,21 @@ def test_one_reading_that_fails_takes_down_no_other(
     driver = make_driver(FakeGpu(used_bytes=GIB, utilization_percent=50))
     driver.set_fault(0, call, code)
     (sample,) = start(driver.env()).sample(ZERO)
-    assert {key for key, value in sample.items() if value is None} == lacks | {"error"}
+    assert {key for key, value in sample.items() if value is None} == lacks | {"error", "fault"}
 
 
-def test_a_gpu_none_of_whose_readings_works_says_why(start: Start, make_driver: MakeDriver) -> None:
+@pytest.mark.parametrize(
+    ("code", "error", "fault"),
+    [(Code.UNKNOWN, "Unknown Error", "unanswered"), (Code.NOT_SUPPORTED, "Not Supported", None)],
+)
+def test_a_gpu_none_of_whose_readings_works_says_why_and_whether_that_is_a_fault(
+    start: Start, make_driver: MakeDriver, code: Code, error: str, fault: str | None
+) -> None:
     driver = make_driver(FakeGpu())
     for call in (Call.MEMORY, Call.UTILIZATION, Call.TEMPERATURE):
-        driver.set_fault(0, call, Code.UNKNOWN)
+        driver.set_fault(0, call, code)
     (sample,) = start(driver.env()).sample(ZERO)
-    assert sample["error"] == "Unknown Error"
+    assert (sample["error"], sample["fault"]) == (error, fault)
 
 
 def test_a_gpu_that_is_lost_while_it_runs_says_so_and_the_others_go_on(start: Start, make_driver: MakeDriver) -> None:
@@ -166,8 +126,8 @@ def test_a_gpu_that_is_lost_while_it_runs_says_so_and_the_others_go_on(start: St
     asker.discover()
     driver.set_lost(0)
     lost, well = asker.sample(ZERO, ONE)
-    assert lost["error"] == "GPU is lost"
-    assert {value for key, value in lost.items() if key not in {"uuid", "taken_at_s", "error"}} == {None}
+    assert (lost["error"], lost["fault"]) == ("GPU is lost", "lost")
+    assert {value for key, value in lost.items() if key not in {"uuid", "taken_at_s", "error", "fault"}} == {None}
     assert well["error"] is None
 
     found = asker.discover()
@@ -271,7 +231,9 @@ def test_a_driver_that_hangs_is_given_up_at_the_deadline_and_asked_again_once_it
     asker.discover()
     driver.hang(0, Call.UTILIZATION)
     for _ in range(3):
-        assert "has not answered for 1 s" in asker.sample(ONE, ZERO)["error"]
+        answer = asker.sample(ONE, ZERO)
+        assert "has not answered for 1 s" in answer["error"]
+        assert answer["uuid"] == ZERO, "the one that it hangs on"
 
     driver.clear()
     while isinstance(answer := asker.sample(ZERO, ONE), dict):
@@ -285,34 +247,3 @@ def test_a_process_can_end_while_the_driver_hangs(start: Start, make_driver: Mak
     asker = start(driver.env(), timeout_s=0.01)
     assert "has not answered" in asker.discover()["error"]
     assert asker.end() == 0
-
-
-PROCESSES: Final = """
-import pynvml as n
-n.nvmlInit()
-gpu = n.nvmlDeviceGetHandleByIndex(0)
-for ask in (n.nvmlDeviceGetComputeRunningProcesses_v2, n.nvmlDeviceGetComputeRunningProcesses_v3):
-    try:
-        print([(process.pid, process.usedGpuMemory) for process in ask(gpu)])
-    except n.NVMLError as error:
-        print(error)
-"""
-
-
-@pytest.mark.parametrize(
-    ("gpu", "processes", "listed"),
-    [
-        (FakeGpu(), [], ["[]", "[]"]),
-        (FakeGpu(), [FakeProcess(7, GIB), FakeProcess(8, None)], ["[(7, 1073741824), (8, None)]"] * 2),
-        (FakeGpu(old_driver=True), [FakeProcess(7, GIB)], ["[(7, 1073741824)]", "Function Not Found"]),
-    ],
-)
-def test_the_binding_reads_the_fake_drivers_processes(
-    make_driver: MakeDriver, gpu: FakeGpu, processes: list[FakeProcess], listed: list[str]
-) -> None:
-    driver = make_driver(gpu)
-    driver.set_processes(0, processes)
-    said = subprocess.run(
-        [sys.executable, "-c", PROCESSES], env=os.environ | driver.env(), check=True, capture_output=True, text=True
-    )
-    assert said.stdout.splitlines() == listed

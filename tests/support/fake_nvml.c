@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAGIC = 0x4c4d564e, MAX_GPUS = 16, MAX_PROCESSES = 32, TEXT = 96 };
+enum { MAGIC = 0x4c4d564e, MAX_GPUS = 16, MAX_PROCESSES = 32, MAX_EVENTS = 256, MAX_SETS = 8, TEXT = 96 };
 
 /* nvmlReturn_t, as far as this library itself says them; a fault may be any other value. */
 enum {
@@ -25,7 +25,9 @@ enum {
     INVALID_ARGUMENT = 2,
     NOT_FOUND = 6,
     INSUFFICIENT_SIZE = 7,
+    NOT_SUPPORTED = 3,
     DRIVER_NOT_LOADED = 9,
+    TIMED_OUT = 10,
     FUNCTION_NOT_FOUND = 13,
     GPU_IS_LOST = 15,
     ARGUMENT_VERSION_MISMATCH = 25,
@@ -34,7 +36,7 @@ enum {
 /* A fault that is no nvmlReturn_t: the call does not return until the fault is another. */
 enum { HANG = -1 };
 
-enum driver_call { INIT, DRIVER_VERSION, COUNT, DRIVER_CALLS };
+enum driver_call { INIT, DRIVER_VERSION, COUNT, EVENT_SET, EVENT_WAIT, DRIVER_CALLS };
 
 enum gpu_call {
     OPEN_BY_INDEX,
@@ -46,6 +48,11 @@ enum gpu_call {
     UTILIZATION,
     TEMPERATURE,
     PROCESSES,
+    GRAPHICS_PROCESSES,
+    POWER,
+    CLOCK_REASONS,
+    ECC,
+    REGISTER_EVENTS,
     GPU_CALLS
 };
 
@@ -66,10 +73,23 @@ struct gpu {
     uint32_t utilization_percent;
     uint32_t temperature_c;
     uint32_t lost;       /* every call on it answers GPU_IS_LOST */
-    uint32_t old_driver; /* before 510: neither version 2 of its memory nor version 3 of its processes */
+    uint32_t gone;       /* the same, and the next first start does not list it */
+    uint32_t old_driver; /* before 510: lacks the newer version of each call that has two */
+    uint32_t power_mw;
+    uint64_t clock_reasons;
+    uint64_t ecc_uncorrected;
     int32_t faults[GPU_CALLS];
     uint32_t process_count;
     struct process processes[MAX_PROCESSES];
+    uint32_t graphics_count;
+    struct process graphics[MAX_PROCESSES];
+};
+
+/* Something that the driver reports by itself. */
+struct event {
+    uint32_t gpu;
+    uint64_t type;
+    uint64_t data;
 };
 
 struct state {
@@ -79,11 +99,14 @@ struct state {
     int32_t faults[DRIVER_CALLS];
     uint32_t gpu_count;
     struct gpu gpus[MAX_GPUS];
+    uint32_t event_count; /* in all; each is at its number, modulo MAX_EVENTS */
+    struct event events[MAX_EVENTS];
 };
 
 static struct state *state;
 static unsigned starts; /* nvmlInit less nvmlShutdown */
 static unsigned listed; /* GPUs that were there at the first start: as NVML does, one that comes later is not seen */
+static struct gpu *at_index[MAX_GPUS]; /* those, by NVML's index: behind a GPU that is gone the others move up */
 
 static int load(void) {
     const char *path = getenv("FAKE_NVML_STATE");
@@ -123,7 +146,7 @@ static int gpu_call(const struct gpu *gpu, enum gpu_call call) {
     if (gpu < state->gpus || gpu >= state->gpus + MAX_GPUS)
         return INVALID_ARGUMENT;
     int code = faulty(&gpu->faults[call]);
-    return gpu->lost ? GPU_IS_LOST : code;
+    return gpu->lost || gpu->gone ? GPU_IS_LOST : code;
 }
 
 static int copy(char *to, unsigned room, const char *from) {
@@ -135,13 +158,20 @@ static int copy(char *to, unsigned room, const char *from) {
     return SUCCESS;
 }
 
+static void list_gpus(void) {
+    listed = 0;
+    for (unsigned place = 0; place < state->gpu_count; place++)
+        if (!state->gpus[place].gone)
+            at_index[listed++] = &state->gpus[place];
+}
+
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     int code = state == NULL ? load() : SUCCESS;
     if (code == SUCCESS)
         code = faulty(&state->faults[INIT]);
     if (code == SUCCESS && starts++ == 0)
-        listed = state->gpu_count;
+        list_gpus();
     return code;
 }
 
@@ -176,7 +206,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, struct gpu **handle) {
         return UNINITIALIZED;
     if (index >= listed)
         return INVALID_ARGUMENT;
-    *handle = &state->gpus[index];
+    *handle = at_index[index];
     return gpu_call(*handle, OPEN_BY_INDEX);
 }
 
@@ -184,7 +214,7 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, struct gpu **handle) {
     if (starts == 0)
         return UNINITIALIZED;
     for (unsigned index = 0; index < listed; index++) {
-        *handle = &state->gpus[index];
+        *handle = at_index[index];
         if (strncasecmp((*handle)->uuid, uuid, TEXT) == 0)
             return gpu_call(*handle, OPEN_BY_UUID);
     }
@@ -193,8 +223,9 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, struct gpu **handle) {
 
 int nvmlDeviceGetIndex(const struct gpu *gpu, unsigned *index) {
     int code = gpu_call(gpu, INDEX);
-    if (code == SUCCESS)
-        *index = (unsigned)(gpu - state->gpus);
+    for (unsigned place = 0; code == SUCCESS && place < listed; place++)
+        if (at_index[place] == gpu)
+            *index = place;
     return code;
 }
 
@@ -266,25 +297,137 @@ int nvmlDeviceGetTemperature(const struct gpu *gpu, int sensor, unsigned *celsiu
     return SUCCESS;
 }
 
-/* `count` is the room in `processes` on the way in, and how many there are on the way out. */
-static int list_processes(const struct gpu *gpu, unsigned *count, struct process *processes) {
-    unsigned room = *count;
-    *count = gpu->process_count < MAX_PROCESSES ? gpu->process_count : MAX_PROCESSES;
-    if (*count > room)
-        return INSUFFICIENT_SIZE;
-    if (*count > 0)
-        memcpy(processes, gpu->processes, *count * sizeof *processes);
+int nvmlDeviceGetPowerUsage(const struct gpu *gpu, unsigned *milliwatts) {
+    int code = gpu_call(gpu, POWER);
+    if (code == SUCCESS)
+        *milliwatts = gpu->power_mw;
+    return code;
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(const struct gpu *gpu, unsigned long long *reasons) {
+    int code = gpu_call(gpu, CLOCK_REASONS);
+    if (code == SUCCESS)
+        *reasons = gpu->clock_reasons;
+    return code;
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(const struct gpu *gpu, unsigned long long *reasons) {
+    int code = gpu_call(gpu, CLOCK_REASONS);
+    return code == SUCCESS && gpu->old_driver ? FUNCTION_NOT_FOUND
+                                              : nvmlDeviceGetCurrentClocksThrottleReasons(gpu, reasons);
+}
+
+/* Kind 1 is uncorrected, counter 0 volatile. */
+int nvmlDeviceGetTotalEccErrors(const struct gpu *gpu, int kind, int counter, unsigned long long *count) {
+    int code = gpu_call(gpu, ECC);
+    if (code)
+        return code;
+    if (kind != 1 || counter != 0)
+        return NOT_SUPPORTED;
+    *count = gpu->ecc_uncorrected;
     return SUCCESS;
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v2(const struct gpu *gpu, unsigned *count, struct process *processes) {
-    int code = gpu_call(gpu, PROCESSES);
-    return code ? code : list_processes(gpu, count, processes);
+/* `count` is the room in `to` on the way in, and how many there are on the way out. */
+static int list_processes(const struct process *from, uint32_t there, unsigned *count, struct process *to) {
+    unsigned room = *count;
+    *count = there < MAX_PROCESSES ? there : MAX_PROCESSES;
+    if (*count > room)
+        return INSUFFICIENT_SIZE;
+    if (*count > 0)
+        memcpy(to, from, *count * sizeof *to);
+    return SUCCESS;
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v3(const struct gpu *gpu, unsigned *count, struct process *processes) {
+int nvmlDeviceGetComputeRunningProcesses_v2(const struct gpu *gpu, unsigned *count, struct process *to) {
+    int code = gpu_call(gpu, PROCESSES);
+    return code ? code : list_processes(gpu->processes, gpu->process_count, count, to);
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(const struct gpu *gpu, unsigned *count, struct process *to) {
     int code = gpu_call(gpu, PROCESSES);
     if (code == SUCCESS && gpu->old_driver)
         return FUNCTION_NOT_FOUND;
-    return code ? code : list_processes(gpu, count, processes);
+    return code ? code : list_processes(gpu->processes, gpu->process_count, count, to);
+}
+
+int nvmlDeviceGetGraphicsRunningProcesses_v2(const struct gpu *gpu, unsigned *count, struct process *to) {
+    int code = gpu_call(gpu, GRAPHICS_PROCESSES);
+    return code ? code : list_processes(gpu->graphics, gpu->graphics_count, count, to);
+}
+
+int nvmlDeviceGetGraphicsRunningProcesses_v3(const struct gpu *gpu, unsigned *count, struct process *to) {
+    int code = gpu_call(gpu, GRAPHICS_PROCESSES);
+    if (code == SUCCESS && gpu->old_driver)
+        return FUNCTION_NOT_FOUND;
+    return code ? code : list_processes(gpu->graphics, gpu->graphics_count, count, to);
+}
+
+/* Hears of what its GPUs report from the moment on that each is registered, in order. */
+struct event_set {
+    unsigned used;
+    uint32_t next; /* the number of the event to look at next */
+    unsigned long long kinds[MAX_GPUS];
+    uint32_t since[MAX_GPUS];
+};
+
+static struct event_set sets[MAX_SETS];
+
+struct event_data {
+    struct gpu *device;
+    unsigned long long type, data;
+    unsigned gpu_instance, compute_instance;
+};
+
+int nvmlEventSetCreate(struct event_set **set) {
+    int code = driver_call(EVENT_SET);
+    for (unsigned place = 0; code == SUCCESS && place < MAX_SETS; place++)
+        if (!sets[place].used) {
+            sets[place] = (struct event_set){.used = 1, .next = state->event_count};
+            *set = &sets[place];
+            return SUCCESS;
+        }
+    return code ? code : INSUFFICIENT_SIZE;
+}
+
+int nvmlEventSetFree(struct event_set *set) {
+    if (starts == 0)
+        return UNINITIALIZED;
+    set->used = 0;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetSupportedEventTypes(const struct gpu *gpu, unsigned long long *types) {
+    int code = gpu_call(gpu, REGISTER_EVENTS);
+    if (code == SUCCESS)
+        *types = 0x1 | 0x2 | 0x8; /* corrected and uncorrected memory errors, Xids */
+    return code;
+}
+
+int nvmlDeviceRegisterEvents(const struct gpu *gpu, unsigned long long types, struct event_set *set) {
+    int code = gpu_call(gpu, REGISTER_EVENTS);
+    if (code)
+        return code;
+    set->kinds[gpu - state->gpus] |= types;
+    set->since[gpu - state->gpus] = state->event_count;
+    return SUCCESS;
+}
+
+/* Does not wait: nobody here asks it to. */
+int nvmlEventSetWait_v2(struct event_set *set, struct event_data *data, unsigned timeout_ms) {
+    int code = driver_call(EVENT_WAIT);
+    if (code || timeout_ms > 0)
+        return code ? code : INVALID_ARGUMENT;
+    const uint32_t end = __atomic_load_n(&state->event_count, __ATOMIC_ACQUIRE);
+    if (end - set->next > MAX_EVENTS)
+        set->next = end - MAX_EVENTS;
+    while (set->next != end) {
+        const uint32_t number = set->next++;
+        const struct event *event = &state->events[number % MAX_EVENTS];
+        if (number >= set->since[event->gpu] && set->kinds[event->gpu] & event->type) {
+            *data = (struct event_data){&state->gpus[event->gpu], event->type, event->data, -1u, -1u};
+            return SUCCESS;
+        }
+    }
+    return TIMED_OUT;
 }

@@ -15,7 +15,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,6 +29,7 @@ NOT_SAID: Final = (1 << 64) - 1
 MAGIC: Final = 0x4C4D564E
 MAX_GPUS: Final = 16
 MAX_PROCESSES: Final = 32
+MAX_EVENTS: Final = 256
 TEXT: Final = 96
 
 
@@ -38,10 +39,12 @@ class DriverCall(IntEnum):
     INIT = 0
     DRIVER_VERSION = 1
     COUNT = 2
+    EVENT_SET = 3
+    EVENT_WAIT = 4
 
 
 class Call(IntEnum):
-    """A call on one GPU; MEMORY and PROCESSES are all of their versions."""
+    """A call on one GPU, in all of its versions; REGISTER_EVENTS is also to ask which events there are."""
 
     OPEN_BY_INDEX = 0
     OPEN_BY_UUID = 1
@@ -52,6 +55,31 @@ class Call(IntEnum):
     UTILIZATION = 6
     TEMPERATURE = 7
     PROCESSES = 8
+    GRAPHICS_PROCESSES = 9
+    POWER = 10
+    CLOCK_REASONS = 11
+    ECC = 12
+    REGISTER_EVENTS = 13
+
+
+class Slowdown(IntFlag):
+    """Why clocks are lower than they could be, as nvmlClocksEventReason has it."""
+
+    NONE = 0x00
+    IDLE = 0x01
+    POWER_CAP = 0x04
+    HARDWARE = 0x08
+    HEAT = 0x20
+    HEAT_HARDWARE = 0x40
+    POWER_BRAKE = 0x80
+
+
+class EventType(IntEnum):
+    """What a driver reports by itself."""
+
+    ECC_CORRECTED = 0x1
+    ECC_UNCORRECTED = 0x2
+    XID = 0x8
 
 
 class Code(IntEnum):
@@ -71,7 +99,7 @@ class Code(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FakeProcess:
-    """A compute process on a GPU; its memory is None where the driver does not say."""
+    """A process on a GPU; its memory is None where the driver does not say."""
 
     pid: int
     used_bytes: int | None
@@ -88,8 +116,9 @@ class FakeGpu:
     reserved_bytes: int = GIB // 2
     utilization_percent: int = 0
     temperature_c: int = 40
+    power_w: float = 70.0
     old_driver: bool = False
-    """As a driver before 510: neither version 2 of memory nor version 3 of processes."""
+    """As a driver before 510: it lacks the newer version of each call that has two."""
 
 
 def fake_uuid(index: int) -> str:
@@ -116,11 +145,21 @@ class _Gpu(ctypes.Structure):
         ("utilization_percent", ctypes.c_uint32),
         ("temperature_c", ctypes.c_uint32),
         ("lost", ctypes.c_uint32),
+        ("gone", ctypes.c_uint32),
         ("old_driver", ctypes.c_uint32),
+        ("power_mw", ctypes.c_uint32),
+        ("clock_reasons", ctypes.c_uint64),
+        ("ecc_uncorrected", ctypes.c_uint64),
         ("faults", ctypes.c_int32 * len(Call)),
         ("process_count", ctypes.c_uint32),
         ("processes", _Process * MAX_PROCESSES),
+        ("graphics_count", ctypes.c_uint32),
+        ("graphics", _Process * MAX_PROCESSES),
     )
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (("gpu", ctypes.c_uint32), ("type", ctypes.c_uint64), ("data", ctypes.c_uint64))
 
 
 class _State(ctypes.Structure):
@@ -131,6 +170,8 @@ class _State(ctypes.Structure):
         ("faults", ctypes.c_int32 * len(DriverCall)),
         ("gpu_count", ctypes.c_uint32),
         ("gpus", _Gpu * MAX_GPUS),
+        ("event_count", ctypes.c_uint32),
+        ("events", _Event * MAX_EVENTS),
     )
 
 
@@ -193,6 +234,7 @@ class FakeDriver:
         self.set_memory(index, total=gpu.total_bytes, used=gpu.used_bytes, reserved=gpu.reserved_bytes)
         self.set_utilization(index, gpu.utilization_percent)
         self.set_temperature(index, gpu.temperature_c)
+        self.set_power(index, gpu.power_w)
 
     def set_memory(
         self, gpu: int, *, used: int | None = None, total: int | None = None, reserved: int | None = None
@@ -210,14 +252,43 @@ class FakeDriver:
         """What the GPU's own sensor reads."""
         self._gpu(gpu).temperature_c = celsius
 
-    def set_processes(self, gpu: int, processes: Sequence[FakeProcess]) -> None:
-        """All compute processes of this GPU."""
+    def set_power(self, gpu: int, watts: float, slowdown: Slowdown = Slowdown.NONE) -> None:
+        """What it draws, and what holds its clocks down."""
+        self._gpu(gpu).power_mw = round(watts * 1000)
+        self._gpu(gpu).clock_reasons = slowdown
+
+    def set_ecc_uncorrected(self, gpu: int, count: int) -> None:
+        """How many memory errors could not be corrected, since the driver was loaded."""
+        self._gpu(gpu).ecc_uncorrected = count
+
+    def set_processes(self, gpu: int, processes: Sequence[FakeProcess], graphics: Sequence[FakeProcess] = ()) -> None:
+        """All compute processes of this GPU, and all that draw on it."""
         place = self._gpu(gpu)
-        place.process_count = 0  # so that nobody reads a list that is half the old one
-        for index, process in enumerate(processes):
-            place.processes[index].pid = process.pid
-            place.processes[index].used_bytes = NOT_SAID if process.used_bytes is None else process.used_bytes
-        place.process_count = len(processes)
+        place.process_count = place.graphics_count = 0  # so that nobody reads a list that is half the old one
+        for to, given in ((place.processes, processes), (place.graphics, graphics)):
+            for index, process in enumerate(given):
+                to[index].pid = process.pid
+                to[index].used_bytes = NOT_SAID if process.used_bytes is None else process.used_bytes
+        place.process_count, place.graphics_count = len(processes), len(graphics)
+
+    def report(self, gpu: int, kind: EventType, data: int = 0) -> None:
+        """An event of this GPU, for all who have registered for it before."""
+        self._gpu(gpu)
+        number = self._state.event_count
+        event = self._state.events[number % MAX_EVENTS]
+        event.gpu, event.type, event.data = gpu, kind, data
+        self._state.event_count = number + 1
+
+    def xid(self, gpu: int, code: int) -> None:
+        """An Xid error, as the kernel's log has it too."""
+        self.report(gpu, EventType.XID, code)
+
+    def vanish(self, gpu: int, *, gone: bool = True) -> None:
+        """Taken away, or back again: a running process sees it as lost, and one that starts NVML not at all.
+
+        The others move up an index there; here each keeps the number it was made with.
+        """
+        self._gpu(gpu).gone = gone
 
     def set_lost(self, gpu: int, *, lost: bool = True) -> None:
         """Fallen off the bus: every call on it answers GPU_IS_LOST, although the driver still counts it."""
@@ -236,7 +307,7 @@ class FakeDriver:
         self.set_fault(gpu, call, Code.HANG)
 
     def clear(self) -> None:
-        """Take back every fault; calls that hang return. A lost GPU stays lost."""
+        """Take back every fault; calls that hang return. A GPU that is lost or gone stays so."""
         for driver_call in DriverCall:
             self.set_driver_fault(driver_call, Code.OK)
         for index in range(self._state.gpu_count):

@@ -10,7 +10,7 @@ from ollamad.fleet.bell import Bell
 from ollamad.fleet.dispatcher import Dispatcher
 from ollamad.routing.decide import Need, Request
 from ollamad.routing.snapshot import ChildView, Snapshot
-from ollamad.supervision.phase import Phase, Want
+from ollamad.supervision.state import Phase, Want
 
 RUN = Request(Need.RUNNER, "m:latest")
 

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ollamad.errors import GpuError
+from ollamad.errors import GpuError, GpuSilent
 from ollamad.gpu.model import Gpu, Inventory, Sample
-from ollamad.gpu.thread import GpuThread
+from ollamad.gpu.thread import EVENTS_KEPT, GpuThread
+from ollamad.supervision.gpu_health import GpuEvent, GpuEventKind
 
 ONE = Inventory((Gpu(0, "GPU-0", "NVIDIA H100", 80 << 30),), "570.124.06")
+XID = GpuEvent("GPU-0", GpuEventKind.XID, "Xid 79", xid=79)
 LATE = "has not answered for 0.05 s"
 
 
@@ -18,6 +20,8 @@ class Provider:
     """A driver that counts its calls, and hangs while `gate` is shut."""
 
     def __init__(self) -> None:
+        self.busy_with: str | None = None
+        self.reported: list[GpuEvent] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
@@ -33,6 +37,10 @@ class Provider:
     def sample(self, uuids: tuple[str, ...]) -> tuple[Sample, ...]:
         self._call()
         return tuple(Sample(uuid, float(self.calls), 1, 2, 3, 4) for uuid in uuids)
+
+    def events(self) -> tuple[GpuEvent, ...]:
+        events, self.reported = tuple(self.reported), []
+        return events
 
     def close(self) -> None:
         self.threads.add(threading.current_thread())
@@ -195,3 +203,51 @@ def test_a_call_may_return_after_its_loop_is_gone() -> None:
     asyncio.run(ask())
     provider.gate.set()
     assert provider.ended()
+
+
+async def test_what_the_driver_reports_comes_with_the_samples_each_event_once(provider: Provider) -> None:
+    thread = GpuThread(provider)
+    provider.reported = [XID]
+    assert thread.take_events() == (), "nothing is asked but by a sample"
+    await thread.sample(("GPU-0",))
+    assert thread.take_events() == (XID,)
+    await thread.sample(("GPU-0",))
+    assert thread.take_events() == ()
+    thread.close()
+
+
+async def test_events_are_kept_although_the_answer_they_came_with_is_too_late(provider: Provider) -> None:
+    thread = GpuThread(provider, timeout_s=0.05)
+    provider.gate.clear()
+    provider.reported = [XID]
+    with pytest.raises(GpuError, match=LATE):
+        await thread.sample(("GPU-0",))
+    assert thread.take_events() == (XID,)
+    thread.close()
+
+
+async def test_events_that_nobody_takes_are_bounded_and_the_newest_stay(provider: Provider) -> None:
+    thread = GpuThread(provider)
+    provider.reported = [XID] * EVENTS_KEPT + [GpuEvent("GPU-1", GpuEventKind.ECC, "last")]
+    await thread.sample(("GPU-0",))
+    events = thread.take_events()
+    assert (len(events), events[-1].text) == (EVENTS_KEPT, "last")
+    thread.close()
+
+
+async def test_a_call_that_hangs_says_which_gpu_it_is_about(provider: Provider) -> None:
+    thread = GpuThread(provider, timeout_s=0.05)
+    provider.gate.clear()
+    provider.busy_with = "GPU-1"
+    with pytest.raises(GpuSilent) as caught:
+        await thread.sample(("GPU-0", "GPU-1"))
+    assert caught.value.uuid == "GPU-1"
+    thread.close()
+
+
+async def test_gpus_are_found_anew_between_two_samples(provider: Provider) -> None:
+    thread = GpuThread(provider)
+    await thread.sample(("GPU-0",))
+    assert await thread.discover() == ONE
+    assert [sample.uuid for sample in await thread.sample(("GPU-0",))] == ["GPU-0"]
+    thread.close()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ollamad.routing.decide import Need, Request, decide
 from ollamad.routing.snapshot import ChildView, Resident, Snapshot
-from ollamad.supervision.phase import Phase, Want
+from ollamad.supervision.state import Phase, Want
 
 
 def child(

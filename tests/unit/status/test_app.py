@@ -10,7 +10,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from ollamad.routing.snapshot import ChildView, Snapshot
 from ollamad.status.app import status_runner
 from ollamad.status.view import status
-from ollamad.supervision.phase import Phase, Want
+from ollamad.supervision.state import Phase, Want
 
 STARTING = Snapshot(1.0, (ChildView("gpu0", Want.UP, Phase.STARTING, trusted=True, in_flight=0),))
 READY = Snapshot(2.0, (ChildView("gpu0", Want.UP, Phase.READY, trusted=True, in_flight=4),))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ollamad import __version__
 from ollamad.routing.snapshot import ChildView, GpuView, Resident, Snapshot
 from ollamad.status.view import is_ready, status
-from ollamad.supervision.phase import Phase, Want
+from ollamad.supervision.pinning import Pinning, Proof
+from ollamad.supervision.state import Phase, Want
 
 GPU = GpuView(
     index=3,
@@ -23,6 +24,10 @@ GPU = GpuView(
     temperature_c=60,
     sampled_at_s=1_007.5,
     error=None,
+    power_w=300.0,
+    throttled=False,
+    utilization_smoothed_percent=97.5,
+    foreign_bytes=7,
 )
 READY = ChildView(
     id="gpu3",
@@ -41,6 +46,11 @@ READY = ChildView(
     ready_since_s=1_000.00049,
     deaths=6,
     reason="exit status 1",
+    failures=2,
+    quarantine="GPU 3: lost",
+    next_s=1_015.0,
+    pinning=Pinning(Proof.PROVEN, "on GPU-aa, and on no other GPU"),
+    outdated=True,
 )
 NEW = ChildView(id="cpu0", want=Want.UP, phase=Phase.STARTING, trusted=True, in_flight=1)
 SNAPSHOT = Snapshot(taken_at_s=1_010.0, children=(READY, NEW), waiting=5)
@@ -66,6 +76,11 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "ollama_version": "0.33.0",
                 "life": 7,
                 "deaths": 6,
+                "failures": 2,
+                "quarantine": "GPU 3: lost",
+                "changes_in_s": 5.0,
+                "pinning": {"proof": "proven", "text": "on GPU-aa, and on no other GPU"},
+                "outdated": True,
                 "ready_for_s": 10.0,  # to the millisecond
                 "in_flight": 2,
                 "slots": 4,
@@ -83,7 +98,12 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                         "memory_used_bytes": 20,
                         "memory_free_bytes": 80,
                         "utilization_percent": 99,
+                        "memory_foreign_bytes": 7,
+                        "utilization_smoothed_percent": 97.5,
                         "temperature_c": 60,
+                        "power_w": 300.0,
+                        "throttled": False,
+                        "quarantined": None,
                         "sample_age_s": 2.5,
                         "error": None,
                     }
@@ -100,6 +120,11 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "ollama_version": None,
                 "life": 0,
                 "deaths": 0,
+                "failures": 0,
+                "quarantine": None,
+                "changes_in_s": None,
+                "pinning": None,
+                "outdated": False,
                 "ready_for_s": None,
                 "in_flight": 1,
                 "slots": 1,
@@ -114,7 +139,9 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
 @given(st.integers(-1_000, 1_000_000))
 def test_what_the_clock_says_is_nobody_elses_affair(by_s: int) -> None:
     gpu = replace(GPU, sampled_at_s=1_007.5 + by_s)
-    child = replace(READY, ready_since_s=1_000.00049 + by_s, residents_at_s=1_009.25 + by_s, gpus=(gpu,))
+    child = replace(
+        READY, ready_since_s=1_000.00049 + by_s, residents_at_s=1_009.25 + by_s, gpus=(gpu,), next_s=1_015.0 + by_s
+    )
     assert status(replace(SNAPSHOT, taken_at_s=1_010.0 + by_s, children=(child, NEW))) == status(SNAPSHOT)
 
 
@@ -139,7 +166,12 @@ def test_a_gpu_that_gives_no_reading_says_why() -> None:
             "memory_used_bytes": None,
             "memory_free_bytes": None,
             "utilization_percent": None,
+            "memory_foreign_bytes": 7,
+            "utilization_smoothed_percent": 97.5,
             "temperature_c": None,
+            "power_w": 300.0,
+            "throttled": False,
+            "quarantined": None,
             "sample_age_s": None,
             "error": "GPU is lost",
         }

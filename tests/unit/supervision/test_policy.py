@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.supervision.backoff import RestartPolicy, backoff_s
+from ollamad.supervision.policy import RestartPolicy, backoff_s
 
 POLICY = RestartPolicy(backoff_initial_s=0.5, backoff_max_s=60.0, backoff_jitter=0.25)
 LUCK = st.floats(min_value=0, max_value=1, exclude_max=True)

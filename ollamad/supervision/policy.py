@@ -1,4 +1,4 @@
-"""How long to wait before a child that died is started again."""
+"""The limits that the phase machine decides by, and the wait before a child that died is started again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,23 @@ class RestartPolicy:
 
     start_timeout_s: float = 120.0
     stop_timeout_s: float = 2.5
+    drain_timeout_s: float = 300.0
     backoff_initial_s: float = 0.5
     backoff_max_s: float = 60.0
     backoff_jitter: float = 0.25
     healthy_after_s: float = 60.0
     misses_max: int = 3
     """Liveness probes in a row, not seconds, after which a silent child is ended."""
+    crash_loop_deaths: int = 5
+    crash_loop_window_s: float = 120.0
+    failed_retry_s: float = 300.0
+    """0 for never."""
+    runner_grace_s: float = 10.0
+    """After its runners were killed, how long the child has to recover before it may be called stuck again."""
+    stuck_window_s: float = 1800.0
+    """Stuck again within this, the child itself is killed; how long that is remembered against its GPU, too."""
+    wedges_max: int = 3
+    quarantine_s: float = 600.0
 
 
 def backoff_s(failures: int, policy: RestartPolicy, luck: float) -> float:

@@ -1,0 +1,81 @@
+"""What the children must know of their GPUs, put together from telemetry and from what the children have loaded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from ollamad.fleet.gpu_faults import OnVerdict
+from ollamad.fleet.telemetry import Telemetry
+from ollamad.gpu.model import Gpu
+from ollamad.routing.snapshot import GpuView, Resident
+from ollamad.supervision.freeing import Freed
+from ollamad.supervision.gpu_health import Health
+from ollamad.supervision.pinning import Pinning, foreign_bytes, pinning
+
+log = structlog.get_logger()
+
+IDLE_PERCENT: Final = 2.0
+"""Smoothed utilization under which a GPU does nothing: one kernel now and then shows as less."""
+FRESH_PERIODS: Final = 3.0
+"""A sample older than this many sampling intervals tells nothing."""
+
+
+class Devices:
+    """All GPUs, as the children see them."""
+
+    def __init__(self, telemetry: Telemetry, sample_interval_s: float) -> None:
+        self._telemetry = telemetry
+        self._sample_interval_s = sample_interval_s
+
+    async def run(self) -> None:
+        """Sample until cancelled."""
+        await self._telemetry.run()
+
+    def tell(self, on_verdict: OnVerdict) -> None:
+        """Whom to tell when a GPU's health changes."""
+        self._telemetry.tell(on_verdict)
+
+    def is_well(self, gpu: Gpu) -> bool:
+        """Whether it may have a child."""
+        return self._telemetry.health(gpu.uuid).health is not Health.QUARANTINED
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """All GPUs of the machine, by index."""
+        return self._telemetry.gpus
+
+    def view(self, gpu: Gpu) -> GpuView:
+        """A GPU with its latest sample."""
+        return self._telemetry.view(gpu)
+
+    def busy(self, gpus: tuple[Gpu, ...]) -> bool | None:
+        """Whether any of these GPUs has worked lately; None where nothing fresh tells."""
+        oldest_s = time.monotonic() - FRESH_PERIODS * self._sample_interval_s
+        views = [self._telemetry.view(gpu) for gpu in gpus]
+        fresh = [
+            view.utilization_smoothed_percent
+            for view in views
+            if view.utilization_smoothed_percent is not None and (view.sampled_at_s or 0.0) >= oldest_s
+        ]
+        return max(fresh) >= IDLE_PERCENT if fresh else None
+
+    def pinning(self, gpus: tuple[Gpu, ...], members: frozenset[int], residents: tuple[Resident, ...]) -> Pinning:
+        """Whether a child's processes are where they were pinned."""
+        return pinning(members, [gpu.uuid for gpu in gpus], self._telemetry.listed(), residents)
+
+    def foreign_bytes(self, gpu: Gpu, ours: frozenset[int], said_bytes: int | None) -> int | None:
+        """Memory of a GPU that is used by processes that are not ours."""
+        used_bytes = self._telemetry.view(gpu).memory_used_bytes
+        return foreign_bytes(self._telemetry.processes(gpu.uuid), ours, used_bytes, said_bytes)
+
+    async def until_freed(
+        self, gpus: tuple[Gpu, ...], pids: Iterable[int], vram_bytes: int | None, timeout_s: float
+    ) -> None:
+        """Return when a dead child's VRAM is free, when it takes too long, or when nothing will tell."""
+        held = self._telemetry.hold(gpus, frozenset(pids), vram_bytes)
+        if await self._telemetry.freed(held, timeout_s) is Freed.NOT_YET:
+            log.warning("vram not freed", gpus=[gpu.uuid for gpu in gpus], waited_s=timeout_s)

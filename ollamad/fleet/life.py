@@ -1,0 +1,104 @@
+"""One process of a child, from its start until nothing is left of it: not its group, and not what it had in VRAM."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from ollamad.errors import NoAnswer
+from ollamad.fleet.known import Known
+from ollamad.fleet.watch import Watch
+from ollamad.ollama.client import ChildClient
+from ollamad.ollama.output import parse_line
+from ollamad.ollama.process import ServeProcess
+from ollamad.ollama.runners import kill_runners
+
+log = structlog.get_logger()
+
+SWEEP_PATIENCE_S: Final = 10.0
+"""How long until it is told that a killed group is still there; only a process stuck in a driver takes longer."""
+
+LINES_TOLD: Final = 20
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Life:
+    """Owns a process and its output, and ends what is left of both."""
+
+    def __init__(
+        self,
+        child: str,
+        process: ServeProcess,
+        client: ChildClient,
+        watch: Watch,
+        known: Known,
+        keep: Callable[[str], None],
+    ) -> None:
+        self._process = process
+        self._client = client
+        self._watch = watch
+        self._known = known
+        self._keep = keep
+        self.last_lines: deque[str] = deque(maxlen=LINES_TOLD)
+        """What it printed last: told with its death."""
+        self._last_error = ""
+        self._log = log.bind(child=child)
+
+    async def run(self, until_freed: Callable[[tuple[int, ...]], Awaitable[None]]) -> str:
+        """Watch it until it is gone, and wait until its VRAM is free; gives how it ended.
+
+        Whatever cuts this short, nothing of the process is left behind.
+        """
+        held: tuple[int, ...] = ()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._process.drain(self._said))
+                watch = tasks.create_task(self._watch.run())
+                await self._process.exited()
+                self._known.trust(trusted=False)
+                watch.cancel()
+                held = (self._process.pid, *self._process.members())
+                await self._process.sweep(SWEEP_PATIENCE_S, self._late)
+        finally:
+            self._process.abandon()
+        await until_freed(held)
+        reason = self._process.reason()
+        return f"{reason}: {self._last_error}" if self._last_error else reason
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it and its group now."""
+        self._process.kill()
+
+    def look(self) -> None:
+        """Ask it how it is, now."""
+        self._watch.look()
+
+    async def kill_runner(self, model: str | None) -> None:
+        """End the runner of this model, or all where it can't be told apart."""
+        weights = None
+        if model is not None:
+            with suppress(NoAnswer):
+                weights = await self._client.weights_of(model)
+        killed = kill_runners(self._process.members(), self._process.pid, weights)
+        self._log.warning("runner killed", model=model, pids=killed)
+
+    def _late(self, pids: tuple[int, ...]) -> None:
+        self._log.error("processes outlive kill", pids=pids, after_s=SWEEP_PATIENCE_S)
+
+    def _said(self, text: str) -> None:
+        line = parse_line(text)
+        if line.text:
+            self._keep(line.text)
+            self.last_lines.append(line.text)
+            self._last_error = line.text if line.level == "error" else self._last_error
+            self._log.log(_LEVELS[line.level], "child output", line=line.text)

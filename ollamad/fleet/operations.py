@@ -1,0 +1,87 @@
+"""What an operator may do to the fleet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from ollamad.config import Config
+from ollamad.config.load import did_you_mean
+from ollamad.errors import OperationFailed, UnknownChild
+from ollamad.fleet.child import Child
+from ollamad.fleet.fleet import Fleet
+from ollamad.fleet.reload import reload
+from ollamad.fleet.rolling import Tell, rolling_restart
+from ollamad.routing.snapshot import Snapshot
+from ollamad.supervision.state import Drain, Reset, Restart, WantUp
+
+log = structlog.get_logger()
+
+
+class Operations:
+    """Each call says what is wanted; the phase machines see to the rest. Long ones run one at a time."""
+
+    def __init__(self, fleet: Fleet, reread: Callable[[], Config], applied: Callable[[Config], None]) -> None:
+        """`reread` gives the configuration as its sources have it now; `applied` hears of one taken into use."""
+        self._fleet = fleet
+        self._reread = reread
+        self._applied = applied
+        self._busy_with: str | None = None
+
+    def snapshot(self) -> Snapshot:
+        """What is true now."""
+        return self._fleet.snapshot()
+
+    def drain(self, child: str) -> None:
+        """Let it finish what it has, up to a deadline, then stop it and keep it down. Raises UnknownChild."""
+        self._child(child).tell(Drain())
+
+    def undrain(self, child: str) -> None:
+        """Let it serve again. Raises UnknownChild."""
+        self._child(child).tell(WantUp())
+
+    def restart(self, child: str) -> None:
+        """Let it finish what it has, then run it as a new process. Raises UnknownChild."""
+        self._child(child).tell(Restart())
+
+    def reset(self, child: str) -> None:
+        """Forget its deaths and its quarantine, and start it now. Raises UnknownChild."""
+        self._child(child).tell(Reset())
+
+    def lines(self, child: str) -> Sequence[str]:
+        """What it printed last, oldest first. Raises UnknownChild."""
+        return tuple(self._child(child).lines)
+
+    async def rolling_restart(self, tell: Tell) -> None:
+        """Restart all children, one at a time. Raises OperationFailed."""
+        async with self._alone("a rolling restart"):
+            await rolling_restart(self._fleet, tuple(self._fleet.children), tell)
+
+    async def reload(self, tell: Tell) -> None:
+        """Read the configuration again, and take it into use. Raises ConfigError or StartError: nothing changed then.
+
+        Raises OperationFailed where a child that it restarted did not come back; the configuration is in force then.
+        """
+        async with self._alone("a reload"):
+            config = await asyncio.to_thread(self._reread)
+            await reload(self._fleet, config, self._applied, tell)
+
+    def _child(self, name: str) -> Child:
+        child = self._fleet.children.get(name)
+        if child is None:
+            hint = did_you_mean(name, self._fleet.children) or f"; there are {', '.join(self._fleet.children)}"
+            raise UnknownChild(f"there is no child {name!r}{hint}")
+        return child
+
+    @asynccontextmanager
+    async def _alone(self, what: str) -> AsyncIterator[None]:
+        if self._busy_with is not None:
+            raise OperationFailed(f"{self._busy_with} is under way; try again when it is done")
+        self._busy_with = what
+        try:
+            yield
+        finally:
+            self._busy_with = None

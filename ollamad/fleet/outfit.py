@@ -1,0 +1,42 @@
+"""What a child is started with: the program, its whole environment, and a port."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from ollamad.config.checks import expand
+from ollamad.config.schema import Config
+from ollamad.fleet.plan import ChildPlan
+from ollamad.ollama.environment import Host, Placement, child_environment, context_length
+from ollamad.ollama.ports import free_port
+
+
+class Outfit:
+    """Dresses children by the configuration in force."""
+
+    def __init__(
+        self, config: Config, plans: Iterable[ChildPlan], instance: str, ports: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """`ports` gives who has which port now."""
+        home = str(Path.home())
+        self._config = config
+        self._ports = ports
+        self.home = expand(config.ollama.home, home)
+        self._host = Host(
+            instance=instance,
+            home=str(self.home),
+            store=str(expand(config.models.path, home)),
+            context_length=context_length(config.ollama.context_length, tuple(plan.vram_bytes for plan in plans)),
+        )
+
+    def environment(self, plan: ChildPlan, port: int) -> Mapping[str, str]:
+        """Every variable of this child."""
+        placement = Placement(plan.id, tuple(gpu.uuid for gpu in plan.gpus), port)
+        return child_environment(os.environ, self._config.ollama, self._host, placement)
+
+    def claim_port(self, claimant: str) -> int:
+        """A free port that no sibling of `claimant` has. Raises StartError."""
+        others = frozenset(port for child, port in self._ports().items() if child != claimant)
+        return free_port(self._config.ollama.base_port, others)
