@@ -5,9 +5,10 @@ import os
 from hypothesis import settings
 
 from tests.support.daemon import daemons, odd_ollama
+from tests.support.orders import orders
 from tests.support.real_ollama import model_store, ollama_binary
 
-__all__ = ["daemons", "model_store", "odd_ollama", "ollama_binary"]
+__all__ = ["daemons", "model_store", "odd_ollama", "ollama_binary", "orders"]
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("here", deadline=None)

@@ -49,6 +49,15 @@ def _child(child: ChildView, now_s: float) -> dict[str, Any]:
         "ready_for_s": _age(child.ready_since_s, now_s),
         "in_flight": child.in_flight,
         "slots": child.slots,
+        "streams": [
+            {
+                "model": stream.model,
+                "age_s": _age(stream.since_s, now_s),
+                "silent_s": _age(stream.heard_s, now_s),
+                "held": stream.held,
+            }
+            for stream in child.streams
+        ],
         "models": [
             {
                 "name": resident.model,

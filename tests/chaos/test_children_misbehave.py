@@ -5,25 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import psutil
-import pytest
 from aiohttp import web
 
 from tests.support.daemon import Daemons, alive, send_signal, until
-
-
-@pytest.fixture
-def orders(tmp_path: Path) -> Path:
-    folder = tmp_path / "orders"
-    folder.mkdir()
-    return folder
-
-
-def odd(orders: Path, **tables: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {**tables, "ollama": {"env": {"ODD_ORDERS": str(orders)}, **tables.get("ollama", {})}}
+from tests.support.orders import odd
 
 
 async def test_a_child_that_exits_at_once_is_retried_with_backoff_while_its_sibling_serves(

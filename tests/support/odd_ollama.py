@@ -10,6 +10,7 @@ Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<
     refuse      answer inference with 500
     hang-up     close the connection of an inference request before any byte
     wait        send no byte of an answer until the order is taken back
+    endless     stream records without end
     gate        stream one record, and the next only when the order is taken back
     cut         stream half a record, then die
     hold        put that death off until the order is taken back
@@ -64,6 +65,8 @@ async def infer(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": _kind(request.path)})
     await response.prepare(request)
     await response.write(_record(request.path, "one"))
+    while ordered("endless"):
+        await response.write(_record(request.path, "x" * 10_000))
     await while_ordered("gate")
     if ordered("cut"):
         await response.write(b'{"response":"hal')

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamad import __version__
-from ollamad.routing.snapshot import ChildView, GpuView, Resident, Snapshot
+from ollamad.routing.snapshot import ChildView, GpuView, Resident, Snapshot, StreamView
 from ollamad.status.view import is_ready, status
 from ollamad.supervision.pinning import Pinning, Proof
 from ollamad.supervision.state import Phase, Want
@@ -46,6 +46,7 @@ READY = ChildView(
     ready_since_s=1_000.00049,
     deaths=6,
     reason="exit status 1",
+    streams=(StreamView("m:latest", 1_008.0, 1_009.5, held=True),),
     failures=2,
     quarantine="GPU 3: lost",
     next_s=1_015.0,
@@ -84,6 +85,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "ready_for_s": 10.0,  # to the millisecond
                 "in_flight": 2,
                 "slots": 4,
+                "streams": [{"model": "m:latest", "age_s": 2.0, "silent_s": 0.5, "held": True}],
                 "models": [
                     {"name": "m:latest", "size_bytes": 10, "vram_bytes": 9, "expires_at": "2026-11-24T03:16:44Z"},
                     {"name": "n:latest", "size_bytes": None, "vram_bytes": None, "expires_at": None},
@@ -128,6 +130,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "ready_for_s": None,
                 "in_flight": 1,
                 "slots": 1,
+                "streams": [],
                 "models": [],
                 "models_age_s": None,
                 "gpus": [],
@@ -139,8 +142,14 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
 @given(st.integers(-1_000, 1_000_000))
 def test_what_the_clock_says_is_nobody_elses_affair(by_s: int) -> None:
     gpu = replace(GPU, sampled_at_s=1_007.5 + by_s)
+    streams = (StreamView("m:latest", 1_008.0 + by_s, 1_009.5 + by_s, held=True),)
     child = replace(
-        READY, ready_since_s=1_000.00049 + by_s, residents_at_s=1_009.25 + by_s, gpus=(gpu,), next_s=1_015.0 + by_s
+        READY,
+        ready_since_s=1_000.00049 + by_s,
+        residents_at_s=1_009.25 + by_s,
+        gpus=(gpu,),
+        next_s=1_015.0 + by_s,
+        streams=streams,
     )
     assert status(replace(SNAPSHOT, taken_at_s=1_010.0 + by_s, children=(child, NEW))) == status(SNAPSHOT)
 
