@@ -1,9 +1,10 @@
 """NVIDIA's Xid codes: which are the GPU's own faults, and which only tell of a program that erred on it.
 
 After the immediate actions in NVIDIA's Xid catalog (docs.nvidia.com/deploy/xid-errors, Ampere and newer), read as
-follows. "Reset the GPU" or "restart the machine" makes a GPU unfit; "restart the application" and "ignore" do not,
-since the driver has ended the program that did it, and an ended runner is seen elsewhere. What NVIDIA sends into a
-workflow of its own, and every code that is not in the table, is worth a warning and no more.
+follows. "Reset the GPU" or "restart the machine" makes a GPU unfit. "Restart the application" does not, since the
+driver has ended the program that did it, and an ended runner is seen elsewhere. What is to be ignored but tells of
+hardware that ages, what NVIDIA sends into a workflow of its own, and every code that is not in the table, is worth a
+warning and no more.
 
 Two differ from the catalog. 94 (restart the application) makes a GPU unfit too: some memory of a loaded model is lost,
 and a child that is started anew loads it again into other memory. 109 (reset the GPU) is only a warning: a program

@@ -78,11 +78,11 @@ def watch() -> Iterator[Watch]:
 
         def run(driver: FakeDriver, **policy: float) -> Watcher:
             asked = {
-                "timeout_s": 0.3,
+                "timeout_s": 1.0,
                 "pinned": [ZERO, ONE],
                 "interval_s": 0.02,
                 "rediscover_interval_s": 0.1,
-                "policy": {"unanswered_max_s": 0.2, "recover_after_s": 0.2, "recover_max_s": 0.2} | policy,
+                "policy": {"unanswered_max_s": 1.0, "recover_after_s": 0.2, "recover_max_s": 0.2} | policy,
             }
             watcher = Watcher(driver.env(), asked)
             stack.enter_context(watcher.process)
