@@ -108,6 +108,16 @@ static unsigned starts; /* nvmlInit less nvmlShutdown */
 static unsigned listed; /* GPUs that were there at the first start: as NVML does, one that comes later is not seen */
 static struct gpu *at_index[MAX_GPUS]; /* those, by NVML's index: behind a GPU that is gone the others move up */
 
+/* Hears of what its GPUs report from the moment on that each is registered, in order. Ends with the last nvmlShutdown. */
+struct event_set {
+    unsigned used;
+    uint32_t next; /* the number of the event to look at next */
+    unsigned long long kinds[MAX_GPUS];
+    uint32_t since[MAX_GPUS];
+};
+
+static struct event_set sets[MAX_SETS];
+
 static int load(void) {
     const char *path = getenv("FAKE_NVML_STATE");
     struct stat found;
@@ -180,7 +190,8 @@ int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 int nvmlShutdown(void) {
     if (starts == 0)
         return UNINITIALIZED;
-    starts--;
+    if (--starts == 0)
+        memset(sets, 0, sizeof sets);
     return SUCCESS;
 }
 
@@ -363,16 +374,6 @@ int nvmlDeviceGetGraphicsRunningProcesses_v3(const struct gpu *gpu, unsigned *co
     return code ? code : list_processes(gpu->graphics, gpu->graphics_count, count, to);
 }
 
-/* Hears of what its GPUs report from the moment on that each is registered, in order. */
-struct event_set {
-    unsigned used;
-    uint32_t next; /* the number of the event to look at next */
-    unsigned long long kinds[MAX_GPUS];
-    uint32_t since[MAX_GPUS];
-};
-
-static struct event_set sets[MAX_SETS];
-
 struct event_data {
     struct gpu *device;
     unsigned long long type, data;
@@ -393,6 +394,8 @@ int nvmlEventSetCreate(struct event_set **set) {
 int nvmlEventSetFree(struct event_set *set) {
     if (starts == 0)
         return UNINITIALIZED;
+    if (!set->used)
+        return INVALID_ARGUMENT;
     set->used = 0;
     return SUCCESS;
 }
@@ -416,7 +419,7 @@ int nvmlDeviceRegisterEvents(const struct gpu *gpu, unsigned long long types, st
 /* Does not wait: nobody here asks it to. */
 int nvmlEventSetWait_v2(struct event_set *set, struct event_data *data, unsigned timeout_ms) {
     int code = driver_call(EVENT_WAIT);
-    if (code || timeout_ms > 0)
+    if (code || timeout_ms > 0 || !set->used)
         return code ? code : INVALID_ARGUMENT;
     const uint32_t end = __atomic_load_n(&state->event_count, __ATOMIC_ACQUIRE);
     if (end - set->next > MAX_EVENTS)
