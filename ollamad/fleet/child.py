@@ -32,6 +32,7 @@ from ollamad.ollama.kinship import dies_with_us
 from ollamad.ollama.process import ServeProcess
 from ollamad.ollama.program import Program
 from ollamad.routing.snapshot import StreamView
+from ollamad.supervision.freeing import Holding
 from ollamad.supervision.phase import step
 from ollamad.supervision.pinning import Pinning
 from ollamad.supervision.state import (
@@ -142,6 +143,16 @@ class Child:
             self._log.info("child is where it was pinned", proof=found.proof.value)
         return found
 
+    def hold(self, pids: frozenset[int]) -> Holding | None:
+        """What its processes have on its GPUs."""
+        gpus = self.plan.gpus
+        return self._tools.devices.hold(gpus, pids, self.known.vram_bytes) if gpus else None
+
+    async def freed(self, held: Holding | None) -> None:
+        """Return when that is free, or it takes too long."""
+        if held is not None:
+            await self._tools.devices.freed(held, self._tools.settings().supervision.vram_wait_s)
+
     async def run(self) -> None:
         """Drive the machine until it was wanted down for good and is."""
         async with asyncio.TaskGroup() as tasks:
@@ -213,17 +224,12 @@ class Child:
         """One process, until nothing of it is left."""
         reason = "abandoned"
         try:
-            reason = await life.run(self._until_freed)
+            reason = await life.run(self)
         finally:
             self._last_words = list(life.last_lines)
             self._life = None
             self.known = Known(self._tools.changed)
             self.tell(Gone(number, reason))
-
-    async def _until_freed(self, pids: tuple[int, ...]) -> None:
-        wait_s = self._tools.settings().supervision.vram_wait_s
-        if self.plan.gpus and wait_s:
-            await self._tools.devices.until_freed(self.plan.gpus, pids, self.known.vram_bytes, wait_s)
 
     def _tell_log(self, before: ChildState) -> None:
         """Say what the last step changed."""

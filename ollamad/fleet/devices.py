@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -12,7 +11,7 @@ from ollamad.fleet.gpu_faults import OnVerdict
 from ollamad.fleet.telemetry import Telemetry
 from ollamad.gpu.model import Gpu
 from ollamad.routing.snapshot import GpuView, Resident
-from ollamad.supervision.freeing import Freed
+from ollamad.supervision.freeing import Freed, Holding
 from ollamad.supervision.gpu_health import Health
 from ollamad.supervision.pinning import Pinning, foreign_bytes, pinning
 
@@ -72,10 +71,11 @@ class Devices:
         used_bytes = self._telemetry.view(gpu).memory_used_bytes
         return foreign_bytes(self._telemetry.processes(gpu.uuid), ours, used_bytes, said_bytes)
 
-    async def until_freed(
-        self, gpus: tuple[Gpu, ...], pids: Iterable[int], vram_bytes: int | None, timeout_s: float
-    ) -> None:
-        """Return when a dead child's VRAM is free, when it takes too long, or when nothing will tell."""
-        held = self._telemetry.hold(gpus, frozenset(pids), vram_bytes)
+    def hold(self, gpus: tuple[Gpu, ...], pids: frozenset[int], vram_bytes: int | None) -> Holding:
+        """What a child that has just died has on these GPUs."""
+        return self._telemetry.hold(gpus, pids, vram_bytes)
+
+    async def freed(self, held: Holding, timeout_s: float) -> None:
+        """Return when that is free, when it takes too long, or when nothing will tell."""
         if await self._telemetry.freed(held, timeout_s) is Freed.NOT_YET:
-            log.warning("vram not freed", gpus=[gpu.uuid for gpu in gpus], waited_s=timeout_s)
+            log.warning("vram not freed", gpus=list(held.used_bytes), waited_s=timeout_s)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -17,6 +17,7 @@ from ollamad.ollama.client import ChildClient
 from ollamad.ollama.output import parse_line
 from ollamad.ollama.process import ServeProcess
 from ollamad.ollama.runners import kill_runners
+from ollamad.supervision.freeing import Holding
 
 log = structlog.get_logger()
 
@@ -26,6 +27,16 @@ SWEEP_PATIENCE_S: Final = 10.0
 LINES_TOLD: Final = 20
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Vram(Protocol):
+    """What a child has on its GPUs."""
+
+    def hold(self, pids: frozenset[int]) -> Holding | None:
+        """What these processes, just dead, have there; None on the CPU. Asked at once: a later sample may show less."""
+
+    async def freed(self, held: Holding | None) -> None:
+        """Return when that is free, when it takes too long, or when nothing will tell."""
 
 
 class Life:
@@ -50,12 +61,11 @@ class Life:
         self._last_error = ""
         self._log = log.bind(child=child)
 
-    async def run(self, until_freed: Callable[[tuple[int, ...]], Awaitable[None]]) -> str:
+    async def run(self, vram: Vram) -> str:
         """Watch it until it is gone, and wait until its VRAM is free; gives how it ended.
 
         Whatever cuts this short, nothing of the process is left behind.
         """
-        held: tuple[int, ...] = ()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._process.drain(self._said))
@@ -63,11 +73,11 @@ class Life:
                 await self._process.exited()
                 self._known.trust(trusted=False)
                 watch.cancel()
-                held = (self._process.pid, *self._process.members())
+                held = vram.hold(frozenset({self._process.pid, *self._process.members()}))
                 await self._process.sweep(SWEEP_PATIENCE_S, self._late)
         finally:
             self._process.abandon()
-        await until_freed(held)
+        await vram.freed(held)
         reason = self._process.reason()
         return f"{reason}: {self._last_error}" if self._last_error else reason
 

@@ -75,6 +75,7 @@ async def test_a_child_that_is_stuck_again_is_killed_and_one_that_is_so_for_good
             _, records = await _ask(daemon, 1)
             assert "gone" in records[-1]["error"]
         assert len(daemon.said("child is stuck, ending its runner")) == 2, "a runner before each child"
+        await until(lambda: len(daemon.said("child died")) == 2, daemon.explain)
         deaths = daemon.said("child died")
         assert [event["reason"][:44] for event in deaths] == ["stuck again after its runner was killed: a s"] * 2
         await until(lambda: daemon.said("child in quarantine"), daemon.explain)
