@@ -11,13 +11,14 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check clean environment
+.PHONY: help run test check bench-supervision clean environment
 MAKEFLAGS += --no-print-directory
 
 help:
 	@echo 'make run     try it: ollamad in front of a real Ollama, downloaded if there is none (ARGS="--help" for more)'
 	@echo 'make test    everything that must hold: the checks, then the tests (ARGS="-k word" for some of them)'
 	@echo 'make check   the checks alone: ruff, mypy, import-linter'
+	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back (ARGS=--quick)'
 	@echo 'make clean   delete .venv and the caches of this checkout'
 	@echo
 	@echo 'PYTHON=...   the Python, 3.11 or newer, to make .venv with; now: $(PYTHON)'
@@ -40,6 +41,10 @@ check: environment
 	@$(BIN)/mypy --no-error-summary
 	@$(SAY) lint-imports
 	@told=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$told"; exit 1; }
+
+bench-supervision: environment
+	@$(MAKE) -s $(VENV)/.installed-dev
+	@$(BIN)/python -m bench.supervision $(ARGS)
 
 clean:
 	@$(SAY) 'deleting $(VENV) and the caches'

@@ -198,11 +198,16 @@ def daemons(tmp_path: Path) -> Daemons:
     return Daemons(tmp_path)
 
 
-@pytest.fixture
-def odd_ollama(tmp_path: Path) -> Path:
+def odd_program(folder: Path) -> Path:
     """A program that stands in for ollama and misbehaves as `tests/support/odd_ollama.py` says."""
     script = Path(__file__).with_name("odd_ollama.py")
-    program = tmp_path / "odd-ollama"
+    program = folder / "odd-ollama"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
     program.chmod(0o755)
     return program
+
+
+@pytest.fixture
+def odd_ollama(tmp_path: Path) -> Path:
+    """Such a program in this test's folder."""
+    return odd_program(tmp_path)

@@ -11,6 +11,7 @@ Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<
     hang-up     close the connection of an inference request before any byte
     wait        send no byte of an answer until the order is taken back
     endless     stream records without end
+    beat        stream twenty records, ten milliseconds apart
     gate        stream one record, and the next only when the order is taken back
     cut         stream half a record, then die
     hold        put that death off until the order is taken back
@@ -65,6 +66,10 @@ async def infer(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": _kind(request.path)})
     await response.prepare(request)
     await response.write(_record(request.path, "one"))
+    if ordered("beat"):
+        for _ in range(20):
+            await response.write(_record(request.path, "beat"))
+            await asyncio.sleep(0.01)
     while ordered("endless"):
         await response.write(_record(request.path, "x" * 10_000))
     await while_ordered("gate")
