@@ -1,0 +1,179 @@
+"""The daemon's documents as lines for people. Pure: a document and a width in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ollamad.cli.ctl.text import NOTHING, Column, number, part, printable, size, span, table
+
+Document = Mapping[str, Any]
+
+_CHILDREN: Final = (
+    Column("CHILD"),
+    Column("PHASE"),
+    Column("FOR", right=True),
+    Column("STREAMS", right=True),
+    Column("DEATHS", right=True),
+    Column("GPU"),
+    Column("MEMORY", right=True),
+    Column("UTIL", right=True),
+    Column("MODELS", shrinks=True),
+)
+_GPUS: Final = (
+    Column("GPU", right=True),
+    Column("CHILD"),
+    Column("NAME", shrinks=True),
+    Column("USED", right=True),
+    Column("FREE", right=True),
+    Column("UTIL", right=True),
+    Column("TEMP", right=True),
+    Column("AGE", right=True),
+    Column("PROBLEM", shrinks=True),
+)
+_REQUESTS: Final = (
+    Column("CHILD"),
+    Column("MODEL", shrinks=True),
+    Column("AGE", right=True),
+    Column("LAST BYTE", right=True),
+)
+_MODELS: Final = (
+    Column("MODEL", shrinks=True),
+    Column("SIZE", right=True),
+    Column("MODIFIED"),
+    Column("LOADED ON", shrinks=True),
+)
+_OPERATIONS: Final = (
+    Column("OPERATION"),
+    Column("STATE"),
+    Column("TOOK", right=True),
+    Column("BY", right=True),
+    Column("ERROR", shrinks=True),
+)
+
+
+def headline(status: Document) -> str:
+    """The daemon in one line."""
+    daemon = status.get("daemon", {})
+    state = "stopping" if status.get("stopping") else "ready" if status.get("ready") else "not ready"
+    children = status["children"]
+    ready = sum(bool(child["routable"]) for child in children)
+    return (
+        f"ollamad {status['version']}, {state}, up {span(daemon.get('uptime_s'))}, on {daemon.get('proxy', NOTHING)}:"
+        f" {ready} of {len(children)} children ready, {status['in_flight']} in flight, {status['waiting']} waiting"
+    )
+
+
+def children(status: Document, width: int | None) -> list[str]:
+    """All children, and below them why those that are not ready are not."""
+    return [*table(_CHILDREN, [_child(child) for child in status["children"]], width), *_reasons(status)]
+
+
+def overview(status: Document, width: int | None) -> list[str]:
+    """What `ollamactl status` prints."""
+    return [headline(status), "", *children(status, width)]
+
+
+def gpus(document: Document, width: int | None) -> list[str]:
+    """All GPUs."""
+    rows = [
+        [
+            str(gpu["index"]),
+            gpu["child"],
+            gpu["name"],
+            part(gpu["memory_used_bytes"], gpu["memory_total_bytes"]),
+            size(gpu["memory_free_bytes"]),
+            number(gpu["utilization_percent"], "%"),
+            number(gpu["temperature_c"], "°C"),
+            span(gpu["sample_age_s"]),
+            gpu.get("error") or "",
+        ]
+        for gpu in document["gpus"]
+    ]
+    return table(_GPUS, rows, width) if rows else ["no child has a GPU: they run on the CPU"]
+
+
+def requests(document: Document, width: int | None) -> list[str]:
+    """Requests in flight."""
+    rows = [
+        [
+            request["child"],
+            request["model"] or NOTHING,
+            span(request["age_s"]),
+            "none yet" if request["heard_age_s"] is None else f"{span(request['heard_age_s'])} ago",
+        ]
+        for request in document["requests"]
+    ]
+    waiting = [f"{document['waiting']} more wait for a child"] if document["waiting"] else []
+    return (table(_REQUESTS, rows, width) if rows else ["nothing is in flight"]) + waiting
+
+
+def models(document: Document, width: int | None) -> list[str]:
+    """All models, and where they are loaded."""
+    rows = [
+        [model["name"], size(model["size_bytes"]), str(model["modified_at"])[:10], ", ".join(model["loaded_on"])]
+        for model in document["models"]
+    ]
+    return table(_MODELS, rows, width) if rows else ["there are no models: get one with ollamactl pull MODEL"]
+
+
+def operations(document: Document, width: int | None) -> list[str]:
+    """Long operations."""
+    rows = [
+        [one["operation"], one["state"], span(one["seconds"]), f"uid {one['uid']}", one.get("error", "")]
+        for one in document["operations"]
+    ]
+    return table(_OPERATIONS, rows, width) if rows else ["no long operation has run"]
+
+
+def progress(facts: Document) -> str:
+    """One step of an operation: `gpu0: draining (left 3)`."""
+    rest = ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in facts.items() if key not in {"child", "event"}
+    )
+    child, event = facts.get("child"), str(facts.get("event", "")).replace("_", " ")
+    said = f"{child}: {event}" if child else event
+    return printable(f"{said} ({rest})" if rest and said else said or rest)
+
+
+def phase(child: Document) -> str:
+    """A child's phase, and what is wanted of it where that differs."""
+    found, want = str(child["phase"]), str(child["want"])
+    if want == "down" and found != "stopped":
+        return f"{found}, wanted down"
+    return f"{found}, no answer" if found == "ready" and want == "up" and not child["routable"] else found
+
+
+def _child(child: Document) -> list[str]:
+    gpus_of_it: Sequence[Document] = child["gpus"]
+    slots = child["slots"]
+    return [
+        child["id"],
+        phase(child),
+        span(child["ready_for_s"]),
+        f"{child['in_flight']} of {slots}" if child["in_flight"] else "0",
+        str(child["deaths"]),
+        "+".join(str(gpu["index"]) for gpu in gpus_of_it) or "cpu",
+        part(_sum(gpus_of_it, "memory_used_bytes"), _sum(gpus_of_it, "memory_total_bytes")),
+        _utilization(gpus_of_it),
+        ", ".join(model["name"] for model in child["models"]) or NOTHING,
+    ]
+
+
+def _reasons(status: Document) -> list[str]:
+    found = [
+        printable(f"{child['id']}: {child['reason']}")
+        for child in status["children"]
+        if child["reason"] and not child["routable"]
+    ]
+    return ["", *found] if found else []
+
+
+def _sum(gpus_of_it: Sequence[Document], key: str) -> int | None:
+    readings = [gpu[key] for gpu in gpus_of_it]
+    return sum(readings) if readings and None not in readings else None
+
+
+def _utilization(gpus_of_it: Sequence[Document]) -> str:
+    readings = [gpu["utilization_percent"] for gpu in gpus_of_it if gpu["utilization_percent"] is not None]
+    return f"{max(readings)}%" if readings else NOTHING
