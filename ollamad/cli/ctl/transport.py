@@ -38,6 +38,7 @@ class Control:
 
     named: Path | None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    timeout_s: float = TIMEOUT_S
 
     def get(self, path: str) -> Json:
         """One document."""
@@ -53,7 +54,7 @@ class Control:
             yield from _records(response)
 
     def _ask(self, method: str, path: str) -> Json:
-        with _answered(_UnixConnection(self._connect(TIMEOUT_S)), method, path) as response:
+        with _answered(_UnixConnection(self._connect(self.timeout_s)), method, path) as response:
             return _document(response)
 
     def _connect(self, timeout_s: float | None) -> socket.socket:
@@ -144,7 +145,7 @@ def _answered(
             raise CommandError(_said(response))
         yield response
     except TimeoutError as error:
-        raise CommandError(f"{connection.host} does not answer within {TIMEOUT_S:g} s") from error
+        raise CommandError(f"{connection.host} is there, but does not answer in time") from error
     except (OSError, http.client.HTTPException) as error:
         raise CommandError(
             f"the connection to {connection.host} broke off: {str(error) or type(error).__name__}"
