@@ -36,6 +36,10 @@ PLAIN: Final = "\x1b[0m"
 REST_OF_LINE: Final = "\x1b[K"
 REST_OF_SCREEN: Final = "\x1b[J"
 
+COLUMNS: Final = 80
+LINES: Final = 24
+"""For a terminal that does not know how large it is."""
+
 QUIT_KEYS: Final = frozenset(b"qQ\x03\x04")
 QUIT_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 MINDED: Final = (*sorted(QUIT_SIGNALS), signal.SIGWINCH, signal.SIGTSTP)
@@ -104,7 +108,7 @@ class _Terminal:
     def paint(self, scene: _Scene) -> None:
         """Draw over what is there, without clearing first: it does not flicker."""
         size = os.get_terminal_size(self.out.fileno())
-        title, *lines = scene.picture(size.columns, size.lines)
+        title, *lines = scene.picture(size.columns or COLUMNS, size.lines or LINES)
         rows = [f"{TITLE}{title}{PLAIN}", *lines]
         self._write(HOME + "\n".join(f"{row}{REST_OF_LINE}" for row in rows) + REST_OF_SCREEN)
 
