@@ -22,10 +22,10 @@ class Operations(Protocol):
         """What is true now."""
 
     def drain(self, child: str) -> None:
-        """Give it no new requests; those that it has may finish."""
+        """Give it no new requests; it stops once those that it has are done."""
 
     def undrain(self, child: str) -> None:
-        """Give it requests again."""
+        """Take it into use again."""
 
     def restart(self, child: str) -> None:
         """Drain it, then a new process. Returns at once."""

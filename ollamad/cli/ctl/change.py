@@ -19,18 +19,18 @@ Document = Mapping[str, Any]
 
 
 def drain(context: Context) -> int:
-    """No new requests for a child."""
+    """Nothing new for a child, then no child."""
     child = context.options.child
     _ask(context, child, "drain")
     if context.options.wait:
-        return _watch(context, child, lambda now: not now["in_flight"], f"{child} has nothing in flight")
-    return _tell(context, child, "gets no new requests; those that it has may finish")
+        return _watch(context, child, lambda now: now["phase"] == "stopped", f"{child} has stopped")
+    return _tell(context, child, "gets nothing new, and stops once it is idle")
 
 
 def undrain(context: Context) -> int:
-    """Requests for a child again."""
+    """A drained child into use again."""
     _ask(context, context.options.child, "undrain")
-    return _tell(context, context.options.child, "gets requests again")
+    return _tell(context, context.options.child, "is taken into use again")
 
 
 def reset(context: Context) -> int:

@@ -62,17 +62,24 @@ def completion(context: Context) -> int:
     return DONE
 
 
-def complete(arguments: Sequence[str]) -> int:
+def complete(arguments: Sequence[str], ask: Ask | None = None) -> int:
     """What a shell's script asks: the shell, and the line up to the cursor. Whatever is wrong, it says nothing."""
     shell, line = (*arguments, "", "")[:2]
-    found = candidates(line, live_names)
-    if shell == "bash":
-        # readline takes a word apart at colons, and replaces only what comes after the last one.
-        before = line.split(" ")[-1].rpartition(":")
-        found = [Candidate(one.word.removeprefix(before[0] + before[1])) for one in found]
-    told = (f"{one.word}\t{one.about}" if shell == "fish" and one.about else one.word for one in found)
-    sys.stdout.write("".join(f"{printable(word)}\n" if shell != "fish" else f"{word}\n" for word in told))
+    found = candidates(line, ask or live_names)
+    sys.stdout.write("".join(f"{_as_read_by(shell, line, one)}\n" for one in found))
     return DONE
+
+
+def _as_read_by(shell: str, line: str, candidate: Candidate) -> str:
+    word = printable(candidate.word)
+    match shell:
+        case "bash":  # readline takes a word apart at colons, and replaces only what comes after the last one
+            before, colon, _ = line.rsplit(" ", maxsplit=1)[-1].rpartition(":")
+            return word.removeprefix(before + colon)
+        case "fish":
+            return f"{word}\t{candidate.about}"
+        case _:
+            return word
 
 
 def candidates(line: str, ask: Ask) -> list[Candidate]:

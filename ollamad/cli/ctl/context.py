@@ -50,11 +50,16 @@ class Context:
 
     def lines(self, lines: Sequence[str]) -> None:
         """Print lines, now."""
-        print("\n".join(lines), file=self.out, flush=True)
+        self._write("\n".join(lines) + "\n")
 
     def document(self, document: Mapping[str, Any], *, compact: bool = False) -> None:
         """Print a document as JSON."""
-        print(json.dumps(document, indent=None if compact else 2), file=self.out, flush=True)
+        self._write(json.dumps(document, indent=None if compact else 2) + "\n")
+
+    def _write(self, text: str) -> None:
+        """In one piece: several threads may print."""
+        self.out.write(text)
+        self.out.flush()
 
 
 def context_of(options: argparse.Namespace) -> Context:

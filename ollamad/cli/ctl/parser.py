@@ -60,10 +60,10 @@ def _looking(commands: Subparsers) -> None:
 
 
 def _changing(commands: Subparsers) -> None:
-    drain = _command(commands, "drain", "change:drain", "give a child no new requests; those that it has may finish")
+    drain = _command(commands, "drain", "change:drain", "give a child nothing new; it stops once it is idle")
     _named(drain, "child", CHILDREN, "the child")
-    _flag(drain, "--wait", "wait until it has nothing in flight")
-    undrain = _command(commands, "undrain", "change:undrain", "give a drained child requests again")
+    _flag(drain, "--wait", "wait until it has stopped")
+    undrain = _command(commands, "undrain", "change:undrain", "take a drained child into use again")
     _named(undrain, "child", CHILDREN, "the child")
     restart = _command(
         commands, "restart", "change:restart", "drain a child, then start it anew; wait until it is ready"

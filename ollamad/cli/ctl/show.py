@@ -137,11 +137,12 @@ def progress(facts: Document) -> str:
 
 
 def phase(child: Document) -> str:
-    """A child's phase, and what is wanted of it where that differs."""
-    found, want = str(child["phase"]), str(child["want"])
-    if want == "down" and found != "stopped":
-        return f"{found}, wanted down"
-    return f"{found}, no answer" if found == "ready" and want == "up" and not child["routable"] else found
+    """A child's phase, and whether it is ready on paper only."""
+    return f"{child['phase']}, no answer" if _is_silent(child) else str(child["phase"])
+
+
+def _is_silent(child: Document) -> bool:
+    return child["phase"] == "ready" and child["want"] == "up" and not child["routable"]
 
 
 def _child(child: Document) -> list[str]:
