@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 
@@ -79,17 +78,3 @@ class CapacityError(OllamadError):
 
 class NoAnswer(OllamadError):
     """A child failed before the first byte of its response: the request may be sent elsewhere."""
-
-
-class UnknownChild(OllamadError):
-    """There is no child of this name."""
-
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}"
-        super().__init__(f'there is no child "{name}"; {hint}')
-        self.name = name
-
-
-class Refused(OllamadError):
-    """What was asked can't be done now; the text says why, and what to do."""

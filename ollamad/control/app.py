@@ -15,7 +15,7 @@ from ollamad.control.access import Access, user_name
 from ollamad.control.claim import BACKLOG, Peer, peer_of
 from ollamad.control.endpoints import ENDPOINTS, Endpoint
 from ollamad.control.handlers import PEER, Handlers, all_of
-from ollamad.errors import ClientError, OllamadError, Refused, UnknownChild
+from ollamad.errors import ClientError, OllamadError, OperationFailed, UnknownChild
 
 log = structlog.get_logger()
 
@@ -109,7 +109,7 @@ def _status(error: OllamadError) -> int:
             return status
         case UnknownChild():
             return 404
-        case Refused():
+        case OperationFailed():
             return 409
         case _:
             return 500

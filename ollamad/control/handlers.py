@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ollamad.config.load import did_you_mean
 from ollamad.control import view
 from ollamad.control.claim import Peer
 from ollamad.control.describe import NDJSON, openapi
@@ -49,7 +50,9 @@ class Handlers:
         for child in children:
             if child["id"] == name:
                 return web.json_response(child)
-        raise UnknownChild(name, tuple(child["id"] for child in children))
+        names = [child["id"] for child in children]
+        hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
+        raise UnknownChild(f'there is no child "{name}"{hint}')
 
     async def gpus(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/gpus`."""

@@ -1,7 +1,7 @@
 """What can be done to a running daemon: the seam between this face and the services that do it.
 
 Each method that takes long is told whom to `tell`: it hands over its progress as small mappings of facts, of which
-`event` says what has just happened and `child` to whom; all is JSON.
+`step` says what happens and `child` to whom; all is JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Tell = Callable[[Mapping[str, object]], None]
 
 
 class Operations(Protocol):
-    """The children's. Raises UnknownChild for a name that is none, Refused for what can't be done now."""
+    """The children's. A name that is none raises UnknownChild; what can't be done to its end, OperationFailed."""
 
     def snapshot(self) -> Snapshot:
         """What is true now."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 import structlog
 
 from ollamad.control.operations import Tell
-from ollamad.errors import ConfigError, OllamadError, Refused
+from ollamad.errors import ConfigError, OllamadError, OperationFailed
 from ollamad.fleet.bell import Bell
 
 log = structlog.get_logger()
@@ -128,11 +128,13 @@ class Running:
                 self._tasks = None
 
     def start(self, kind: str, work: Work, uid: int) -> Operation:
-        """Start one. Raises Refused while another of its kind runs, or where the daemon is stopping."""
+        """Start one. Raises OperationFailed while another of its kind runs, or where the daemon is stopping."""
         if self._tasks is None:
-            raise Refused("ollamad is stopping")
+            raise OperationFailed("ollamad is stopping")
         if running := next((one for one in self._all.values() if _runs(one, kind)), None):
-            raise Refused(f"{kind} runs already, as operation {running.id}; follow it with: ollamactl operation -f")
+            raise OperationFailed(
+                f"{kind} runs already, as operation {running.id}; follow it with: ollamactl operation -f"
+            )
         operation = Operation(
             f"{kind}-{secrets.token_hex(3)}", kind, uid, time.monotonic(), deque(maxlen=self._progress_kept)
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from ollamad.config.load import did_you_mean
 from ollamad.config.schema import Control
 from ollamad.control.access import access_of, ownership_of
 from ollamad.control.app import ControlSite, control_runner
@@ -19,10 +20,10 @@ from ollamad.control.claim import claimed
 from ollamad.control.handlers import Handlers
 from ollamad.control.operations import Services, Tell
 from ollamad.control.running import Running
-from ollamad.errors import OllamadError, UnknownChild
+from ollamad.errors import UnknownChild
 from ollamad.routing.snapshot import ChildView, GpuView, Resident, Snapshot, StreamView
 from ollamad.status.view import status
-from ollamad.supervision.phase import Phase, Want
+from ollamad.supervision.state import Phase, Want
 
 GIB = 1024**3
 
@@ -106,13 +107,13 @@ class Puppets:
 
     async def rolling_restart(self, tell: Tell) -> None:
         self._raise()
-        tell({"event": "draining", "child": "gpu0"})
+        tell({"step": "drains", "child": "gpu0"})
         await self.gate.wait()
-        tell({"event": "ready", "child": "gpu0", "pid": 4243})
+        tell({"step": "ready", "child": "gpu0", "pid": 4243})
 
     async def reload(self, tell: Tell) -> None:
         self._raise()
-        tell({"event": "nothing differs"})
+        tell({"step": "nothing differs"})
 
     def lines(self, child: str) -> Sequence[str]:
         return self.printed.get(self._known(child).id, [])
@@ -125,7 +126,7 @@ class Puppets:
 
     def _known(self, name: str) -> ChildView:
         if name not in self.children:
-            raise UnknownChild(name, tuple(self.children))
+            raise UnknownChild(f'there is no child "{name}"{did_you_mean(name, self.children)}')
         return self.children[name]
 
     def _raise(self) -> None:
@@ -192,7 +193,3 @@ async def face(
                 owner.cancel()
                 with suppress(asyncio.CancelledError):
                     await owner
-
-
-class Refusal(OllamadError):
-    """Some reason that a service gives."""

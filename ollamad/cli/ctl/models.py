@@ -86,8 +86,8 @@ def _known(context: Context, name: str) -> None:
     if canonical(name) in {canonical(known) for known in names}:
         return
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"get it with: ollamactl pull {name}"
-    raise CommandError(f'there is no model "{name}"; {hint}')
+    hint = f', did you mean "{near[0]}"?' if near else f"; get it with: ollamactl pull {name}"
+    raise CommandError(f'there is no model "{name}"{hint}')
 
 
 def _child(status: Document, name: str) -> Document:
@@ -98,8 +98,8 @@ def _child(status: Document, name: str) -> Document:
             return dict(child)
     names = [child["id"] for child in status["children"]]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names)}"
-    raise CommandError(f'there is no child "{name}"; {hint}')
+    hint = f', did you mean "{near[0]}"?' if near else f"; there are {', '.join(names)}"
+    raise CommandError(f'there is no child "{name}"{hint}')
 
 
 def _more(status: Document, there: Sequence[str], replicas: int) -> list[Document]:

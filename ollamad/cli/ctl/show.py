@@ -127,13 +127,19 @@ def operations(document: Document, width: int | None) -> list[str]:
 
 
 def progress(facts: Document) -> str:
-    """One step of an operation: `gpu0: draining (left 3)`."""
+    """One step of an operation: `gpu0: drains (streams 3)`."""
     rest = ", ".join(
-        f"{key.replace('_', ' ')} {value}" for key, value in facts.items() if key not in {"child", "event"}
+        f"{key.replace('_', ' ')} {_listed(value)}"
+        for key, value in facts.items()
+        if key not in {"child", "step"} and value not in (None, "", [])
     )
-    child, event = facts.get("child"), str(facts.get("event", "")).replace("_", " ")
-    said = f"{child}: {event}" if child else event
+    child, step = facts.get("child"), str(facts.get("step", ""))
+    said = f"{child}: {step}" if child else step
     return printable(f"{said} ({rest})" if rest and said else said or rest)
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def phase(child: Document) -> str:

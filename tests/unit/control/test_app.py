@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from ollamad.config.schema import Control
 from ollamad.control.endpoints import ENDPOINTS
-from ollamad.errors import ConfigError, Problem, Refused
+from ollamad.errors import ConfigError, OperationFailed, Problem
 from ollamad.status.view import status
 from tests.support.control_face import Face, Puppets, face
 
@@ -46,7 +46,7 @@ async def test_children_all_or_one(here: Face) -> None:
 async def test_an_unknown_child_is_404_with_one_that_is_near(here: Face) -> None:
     for method, path in (("GET", ""), ("GET", "/logs"), ("POST", "/drain"), ("POST", "/restart")):
         code, told = await here.ask(method, f"/v1/children/gpu7{path}")
-        assert (code, told["error"]) == (404, 'there is no child "gpu7"; did you mean "gpu1"?')
+        assert (code, told["error"]) == (404, 'there is no child "gpu7", did you mean "gpu1"?')
 
 
 async def test_gpus_name_their_child(here: Face) -> None:
@@ -80,7 +80,7 @@ async def test_a_change_is_made_and_logged_with_who_asked(here: Face, what: str)
 
 
 async def test_what_can_not_be_done_now_is_409_with_the_reason(here: Face) -> None:
-    here.puppets.fault = Refused("it is quarantined")
+    here.puppets.fault = OperationFailed("it is quarantined")
     assert await here.ask("POST", "/v1/children/gpu0/drain") == (409, {"error": "it is quarantined"})
 
 
@@ -111,10 +111,10 @@ async def test_a_rolling_restart_streams_its_progress_and_how_it_ended(here: Fac
         assert (answer.status, answer.content_type) == (200, "application/x-ndjson")
         name = answer.headers["X-Ollamad-Operation"]
         first = json.loads(await answer.content.readline())
-        assert first["progress"] == {"event": "draining", "child": "gpu0"}
+        assert first["progress"] == {"step": "drains", "child": "gpu0"}
         here.puppets.gate.set()
         rest = await records(answer)
-    assert rest[0]["progress"] == {"event": "ready", "child": "gpu0", "pid": 4243}
+    assert rest[0]["progress"] == {"step": "ready", "child": "gpu0", "pid": 4243}
     assert (rest[1]["operation"], rest[1]["state"]) == (name, "done")
 
 

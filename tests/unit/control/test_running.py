@@ -10,7 +10,7 @@ import pytest
 
 from ollamad.control.operations import Tell
 from ollamad.control.running import Operation, Running, State, Work
-from ollamad.errors import ConfigError, Problem, Refused
+from ollamad.errors import ConfigError, OperationFailed, Problem
 
 
 @asynccontextmanager
@@ -57,7 +57,7 @@ async def test_a_second_of_its_kind_is_refused_with_the_firsts_id_while_it_runs(
     gate = asyncio.Event()
     async with running() as all_of_them:
         first = all_of_them.start("restart", telling(0, gate), 0)
-        with pytest.raises(Refused, match=f"restart runs already, as operation {first.id}"):
+        with pytest.raises(OperationFailed, match=f"restart runs already, as operation {first.id}"):
             all_of_them.start("restart", telling(0), 0)
         other = all_of_them.start("reload", telling(1), 0)
         gate.set()
@@ -67,7 +67,7 @@ async def test_a_second_of_its_kind_is_refused_with_the_firsts_id_while_it_runs(
 
 async def test_how_it_failed_is_kept() -> None:
     async def refused(_tell: Tell) -> None:
-        raise Refused("not now")
+        raise OperationFailed("not now")
 
     async def misconfigured(_tell: Tell) -> None:
         raise ConfigError((Problem("proxy.listen", "is wrong"), Problem("log", "too")))
@@ -96,7 +96,7 @@ async def test_at_the_end_of_the_daemon_what_runs_is_cancelled_and_says_so() -> 
         await asyncio.sleep(0.01)
     assert operation.state is State.CANCELLED
     assert await told_by(operation) == [0]
-    with pytest.raises(Refused, match="stopping"):
+    with pytest.raises(OperationFailed, match="stopping"):
         all_of_them.start("restart", telling(1), 0)
 
 

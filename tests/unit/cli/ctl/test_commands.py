@@ -17,7 +17,7 @@ from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpServer
 
 from ollamad.errors import ConfigError, Problem
-from ollamad.supervision.phase import Phase
+from ollamad.supervision.state import Phase
 from tests.support.control_face import Face, child, face, ollamactl
 
 
@@ -128,7 +128,7 @@ async def test_an_unknown_child_is_1_with_one_that_is_near(here: Face) -> None:
     for typed in (["drain", "gup1"], ["logs", "gup1"], ["load", "llama3.2:3b", "--child", "gup1"]):
         code, out, err = await here.ctl(*typed)
         assert (code, out) == (1, "")
-        assert err == 'ollamactl: there is no child "gup1"; did you mean "gpu1"?\n'
+        assert err == 'ollamactl: there is no child "gup1", did you mean "gpu1"?\n'
 
 
 async def test_drain_waits_if_told_to_and_undrain_takes_it_back(here: Face) -> None:
@@ -149,10 +149,10 @@ async def test_restart_waits_until_the_child_is_ready_as_a_new_process(here: Fac
 
 
 async def test_a_child_that_fails_meanwhile_is_1_with_the_reason(here: Face) -> None:
-    here.puppets.children["gpu1"] = child("gpu1", phase=Phase("failed"), reason="it died 5 times")
+    here.puppets.children["gpu1"] = child("gpu1", phase=Phase.FAILED, reason="it died 5 times")
     code, _, err = await here.ctl("drain", "gpu0")
     assert code == 0
-    here.puppets.children["gpu0"] = child("gpu0", phase=Phase("failed"), reason="it died 5 times")
+    here.puppets.children["gpu0"] = child("gpu0", phase=Phase.FAILED, reason="it died 5 times")
     here.puppets.drain = lambda _child: None  # type: ignore[method-assign,assignment]
     code, _, err = await here.ctl("drain", "gpu0", "--wait")
     assert code == 1
@@ -163,12 +163,12 @@ async def test_a_rolling_restart_shows_its_progress(here: Face) -> None:
     here.puppets.gate.set()
     code, out, _ = await here.ctl("restart", "--rolling")
     assert code == 0
-    assert [line.split("s  ")[-1] for line in out.splitlines()[:2]] == ["gpu0: draining", "gpu0: ready (pid 4243)"]
+    assert [line.split("s  ")[-1] for line in out.splitlines()[:2]] == ["gpu0: drains", "gpu0: ready (pid 4243)"]
     assert " is done (" in out
     name = out.splitlines()[-1].split()[0]
     code, again, _ = await here.ctl("operations", name)
     assert code == 0
-    assert "gpu0: draining" in again
+    assert "gpu0: drains" in again
     assert [
         json.loads(line)["operation"] for line in (await here.ctl("--json", "operations", name, "-f"))[1].splitlines()
     ]
@@ -299,7 +299,7 @@ async def test_a_model_is_unloaded_wherever_it_is_loaded(here: Face, ollama: Oll
 async def test_an_unknown_model_is_1_with_one_that_is_near(here: Face) -> None:
     for command in ("load", "unload", "rm"):
         code, _, err = await here.ctl(command, "lama3.2:3b")
-        assert (code, err) == (1, 'ollamactl: there is no model "lama3.2:3b"; did you mean "llama3.2:3b"?\n')
+        assert (code, err) == (1, 'ollamactl: there is no model "lama3.2:3b", did you mean "llama3.2:3b"?\n')
 
 
 async def test_rm_deletes_a_model(here: Face, ollama: Ollama) -> None:

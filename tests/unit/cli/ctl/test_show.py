@@ -10,7 +10,7 @@ import pytest
 from ollamad.cli.ctl import show
 from ollamad.routing.snapshot import Snapshot
 from ollamad.status.view import status
-from ollamad.supervision.phase import Phase
+from ollamad.supervision.state import Phase
 from tests.support.control_face import child, gpu, two_children
 
 
@@ -96,11 +96,14 @@ def test_requests_tell_for_how_long_they_have_been_silent() -> None:
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"event": "draining", "child": "gpu0", "in_flight": 3}, "gpu0: draining (in flight 3)"),
-        ({"event": "nothing_differs"}, "nothing differs"),
-        ({"child": "gpu0", "event": "ready"}, "gpu0: ready"),
+        ({"step": "drains", "child": "gpu0", "streams": 3}, "gpu0: drains (streams 3)"),
+        (
+            {"step": "configuration", "changed": ["log.level", "a.b"], "added": []},
+            "configuration (changed log.level, a.b)",
+        ),
+        ({"child": "gpu0", "step": "ready", "ollama_version": None}, "gpu0: ready"),
         ({"models": 3}, "models 3"),
-        ({"event": "\x1b[2J"}, "?[2J"),
+        ({"step": "\x1b[2J"}, "?[2J"),
     ],
 )
 def test_progress_reads_as_a_line(facts: dict[str, object], said: str) -> None:
