@@ -131,9 +131,6 @@ class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Meta(ge=10, le=100_000, description="Steps of one operation's progress that are kept; the oldest go first."),
     ] = 1000
-    follow_interval_s: Annotated[
-        Seconds, Meta(description="How often a child's last lines are looked at for those who follow them.")
-    ] = 0.2
 
 
 class Ollama(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -70,7 +70,7 @@ class ControlFace:
         self._ours = ours
         self._running = Running(operations_kept=settings.operations_kept, progress_kept=settings.progress_kept)
         services = Services(operations, status, self.about.document)
-        handlers = Handlers(services, self._running, settings.follow_interval_s)
+        handlers = Handlers(services, self._running)
         self._runner = control_runner(handlers, access_of(settings))
 
     async def open(self) -> None:

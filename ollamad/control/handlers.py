@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
@@ -16,8 +15,8 @@ from ollamad.control.describe import NDJSON, openapi
 from ollamad.control.endpoints import ENDPOINTS
 from ollamad.control.operations import Services
 from ollamad.control.running import Operation, Running, State, Step, Work
-from ollamad.control.tail import fresh
 from ollamad.errors import ClientError, UnknownChild
+from ollamad.fleet.tape import Missed
 
 FIRST_WORD_S: Final = 1.0
 """How long an answer is held back to see whether an operation fails at once: then its status says so."""
@@ -29,11 +28,10 @@ OPERATION_HEADER: Final = "X-Ollamad-Operation"
 class Handlers:
     """One method for each row of the table, by the row's name."""
 
-    def __init__(self, services: Services, running: Running, follow_interval_s: float) -> None:
+    def __init__(self, services: Services, running: Running) -> None:
         self._services = services
         self._operations = services.operations
         self._running = running
-        self._follow_interval_s = follow_interval_s
 
     async def status(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/status`."""
@@ -65,22 +63,9 @@ class Handlers:
     async def logs(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/children/{id}/logs`."""
         child = request.match_info["id"]
-        lines = tuple(self._operations.lines(child))
-        if not _flag(request, "follow"):
-            return web.json_response({"child": child, "lines": list(lines)})
-        return await _stream(request, self._lines(child))
-
-    async def _lines(self, child: str) -> AsyncIterator[Mapping[str, object]]:
-        before: tuple[str, ...] = ()
-        while True:
-            now = tuple(self._operations.lines(child))
-            lines, gap = fresh(before, now)
-            if gap:
-                yield {"skipped": True}
-            for line in lines:
-                yield {"line": line}
-            before = now or before
-            await asyncio.sleep(self._follow_interval_s)
+        if _flag(request, "follow"):
+            return await _stream(request, _lines(self._operations.follow(child)))
+        return web.json_response({"child": child, "lines": list(self._operations.lines(child))})
 
     async def drain(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/children/{id}/drain`."""
@@ -124,7 +109,7 @@ class Handlers:
             raise ClientError(404, f'there is no operation "{name}"; GET /v1/operations lists those that are kept')
         if _flag(request, "follow"):
             return await _stream(request, _progress(found))
-        return web.json_response(found.summary() | {"progress": [_shown(step) for step in found.steps]})
+        return web.json_response(found.summary() | {"progress": [_shown(step) for step in found.steps.kept]})
 
     async def description(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/openapi.json`."""
@@ -137,9 +122,9 @@ class Handlers:
         headers = {OPERATION_HEADER: operation.id}
         if detached:
             return web.json_response(operation.summary(), status=202, headers=headers)
-        if not operation.told and operation.state is State.RUNNING:
-            await operation.changed.heard(FIRST_WORD_S)
-        if operation.state is State.FAILED and not operation.told:
+        if not operation.steps.said:
+            await operation.steps.changed(FIRST_WORD_S)
+        if operation.state is State.FAILED and not operation.steps.said:
             status = 422 if operation.problems else 409
             return web.json_response(operation.summary(), status=status, headers=headers)
         return await _stream(request, _progress(operation), headers)
@@ -147,13 +132,19 @@ class Handlers:
 
 async def _progress(operation: Operation) -> AsyncIterator[Mapping[str, object]]:
     """Each step, and at last how it ended."""
-    async for step in operation.follow():
-        yield {"operation": operation.id, **_shown(step)}
+    async for step in operation.steps.read():
+        if not isinstance(step, Missed):
+            yield {"operation": operation.id, **_shown(step)}
     yield operation.summary()
 
 
 def _shown(step: Step) -> dict[str, object]:
     return {"seconds": step.at_s, "progress": step.facts}
+
+
+async def _lines(lines: AsyncIterator[str | Missed]) -> AsyncIterator[Mapping[str, object]]:
+    async for line in lines:
+        yield {"missed": line.count} if isinstance(line, Missed) else {"line": line}
 
 
 async def _stream(

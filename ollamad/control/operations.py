@@ -6,10 +6,11 @@ Each method that takes long is told whom to `tell`: it hands over its progress a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ollamad.fleet.tape import Missed
 from ollamad.routing.snapshot import Snapshot
 
 Tell = Callable[[Mapping[str, object]], None]
@@ -41,6 +42,9 @@ class Operations(Protocol):
 
     def lines(self, child: str) -> Sequence[str]:
         """The last lines that it printed, oldest first, as many as are kept."""
+
+    def follow(self, child: str) -> AsyncIterator[str | Missed]:
+        """The same, then each line as it comes, until it is no child any more."""
 
 
 @dataclass(frozen=True, slots=True)

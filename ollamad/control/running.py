@@ -9,22 +9,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from ollamad.control.operations import Tell
 from ollamad.errors import ConfigError, OllamadError, OperationFailed
-from ollamad.fleet.bell import Bell
+from ollamad.fleet.tape import Tape
 
 log = structlog.get_logger()
-
-PATIENCE_S: Final = 3600.0
-"""How long a follower sleeps at most before it looks again; each step rings the bell, so this is only a bound."""
 
 
 class State(Enum):
@@ -55,15 +51,13 @@ class Operation:
     uid: int
     """The user who asked for it."""
     started_s: float
-    steps: deque[Step]
+    steps: Tape[Step]
+    """What it has told; closed when it is over."""
     state: State = State.RUNNING
     ended_s: float | None = None
     error: str | None = None
     problems: tuple[str, ...] = ()
     """Every problem of a configuration that was refused."""
-    told: int = 0
-    """Steps in all, those no longer kept counted."""
-    changed: Bell = field(default_factory=Bell)
 
     @property
     def seconds(self) -> float:
@@ -73,27 +67,12 @@ class Operation:
     def tell(self, facts: Mapping[str, object]) -> None:
         """One more step of progress."""
         self.steps.append(Step(self.seconds, dict(facts)))
-        self.told += 1
-        self.changed.ring()
 
     def end(self, state: State, error: str | None = None, problems: tuple[str, ...] = ()) -> None:
         """It is over."""
         self.ended_s = time.monotonic()
         self.state, self.error, self.problems = state, error, problems
-        self.changed.ring()
-
-    async def follow(self) -> AsyncIterator[Step]:
-        """Every step that is kept, then each as it comes, until the operation is over."""
-        seen = 0
-        while True:
-            missed = self.told - seen
-            for step in list(self.steps)[-missed:] if missed else ():
-                yield step
-            seen += missed
-            if self.state is not State.RUNNING and seen == self.told:
-                return
-            if seen == self.told:
-                await self.changed.heard(PATIENCE_S)
+        self.steps.close()
 
     def summary(self) -> dict[str, Any]:
         """How it stands, as JSON."""
@@ -136,7 +115,7 @@ class Running:
                 f"{kind} runs already, as operation {running.id}; follow it with: ollamactl operation -f"
             )
         operation = Operation(
-            f"{kind}-{secrets.token_hex(3)}", kind, uid, time.monotonic(), deque(maxlen=self._progress_kept)
+            f"{kind}-{secrets.token_hex(3)}", kind, uid, time.monotonic(), Tape[Step](self._progress_kept)
         )
         self._all[operation.id] = operation
         self._forget()

@@ -26,4 +26,5 @@ def _request(child: str, stream: StreamView, now_s: float) -> dict[str, Any]:
         "model": stream.model,
         "age_s": round(now_s - stream.since_s, 3),
         "heard_age_s": heard_age_s,
+        "held": stream.held,
     }

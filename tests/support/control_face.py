@@ -21,6 +21,7 @@ from ollamad.control.handlers import Handlers
 from ollamad.control.operations import Services, Tell
 from ollamad.control.running import Running
 from ollamad.errors import UnknownChild
+from ollamad.fleet.tape import Missed, Tape
 from ollamad.routing.snapshot import ChildView, GpuView, Resident, Snapshot, StreamView
 from ollamad.status.view import status
 from ollamad.supervision.state import Phase, Want
@@ -84,7 +85,7 @@ class Puppets:
     """Children that do at once what they are told, and operations that go on when the test lets them."""
 
     children: dict[str, ChildView] = field(default_factory=lambda: {one.id: one for one in two_children()})
-    printed: dict[str, list[str]] = field(default_factory=dict)
+    printed: dict[str, Tape[str]] = field(default_factory=lambda: {name: Tape(3) for name in ("gpu0", "gpu1")})
     asked: list[tuple[str, str]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     fault: Exception | None = None
@@ -116,7 +117,14 @@ class Puppets:
         tell({"step": "nothing differs"})
 
     def lines(self, child: str) -> Sequence[str]:
-        return self.printed.get(self._known(child).id, [])
+        return self.printed[self._known(child).id].kept
+
+    def follow(self, child: str) -> AsyncIterator[str | Missed]:
+        return self.printed[self._known(child).id].read()
+
+    def prints(self, child: str, *lines: str) -> None:
+        for line in lines:
+            self.printed[child].append(line)
 
     def _change(self, what: str, name: str, **differing: Any) -> None:
         self._known(name)
@@ -172,14 +180,14 @@ async def face(
     path: Path, settings: Control | None = None, puppets: Puppets | None = None, proxy: str = "127.0.0.1:1"
 ) -> AsyncIterator[Face]:
     """A control face for as long as the block lasts."""
-    settings, puppets = settings or Control(follow_interval_s=0.01), puppets or Puppets()
+    settings, puppets = settings or Control(), puppets or Puppets()
     running = Running(operations_kept=settings.operations_kept, progress_kept=settings.progress_kept)
     services = Services(
         puppets,
         lambda: status(puppets.snapshot()),
         lambda: {"pid": 1, "uptime_s": 75.0, "proxy": proxy, "status": "127.0.0.1:2", "socket": str(path)},
     )
-    runner = control_runner(Handlers(services, running, settings.follow_interval_s), access_of(settings))
+    runner = control_runner(Handlers(services, running), access_of(settings))
     await runner.setup()
     with claimed(path, ownership_of(settings)) as listener:
         async with asyncio.TaskGroup() as tasks:

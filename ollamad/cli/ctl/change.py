@@ -96,7 +96,7 @@ def _follow_logs(context: Context, names: list[str]) -> int:
                 if context.json:
                     context.document({"child": name, **record}, compact=True)
                 else:
-                    _print_lines(context, names, name, [record.get("line", "… lines passed too fast to be shown …")])
+                    _print_lines(context, names, name, [_line(record)])
         except CommandError as error:
             failed.append(error)
 
@@ -108,6 +108,10 @@ def _follow_logs(context: Context, names: list[str]) -> int:
     if failed:
         raise failed[0]
     return DONE
+
+
+def _line(record: Document) -> str:
+    return str(record["line"]) if "line" in record else f"… {record['missed']} lines passed too fast to be shown …"
 
 
 def _print_lines(context: Context, names: list[str], name: str, lines: list[str]) -> None:

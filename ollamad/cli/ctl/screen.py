@@ -60,7 +60,7 @@ def _graph(child: Document, gpu: Document) -> list[str]:
         number(busy, "%"),
         number(gpu["temperature_c"], "°C"),
         child["id"],
-        gpu.get("error") or gpu["name"],
+        gpu["quarantined"] or gpu["error"] or gpu["name"],
     ]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ollamad.cli.ctl.text import NOTHING, Column, number, part, printable, size, span, table
 
 Document = Mapping[str, Any]
+
+_WAITING: Final = frozenset({"backoff", "failed", "stopped"})
+"""Phases that time may end."""
+_MISPLACED: Final = frozenset({"wrong gpu", "on cpu", "partly on cpu"})
+"""Verdicts on a child's pinning that somebody should look at."""
 
 _CHILDREN: Final = (
     Column("CHILD"),
@@ -26,6 +31,7 @@ _GPUS: Final = (
     Column("NAME", shrinks=True),
     Column("USED", right=True),
     Column("FREE", right=True),
+    Column("FOREIGN", right=True),
     Column("UTIL", right=True),
     Column("TEMP", right=True),
     Column("AGE", right=True),
@@ -35,7 +41,7 @@ _REQUESTS: Final = (
     Column("CHILD"),
     Column("MODEL", shrinks=True),
     Column("AGE", right=True),
-    Column("LAST BYTE", right=True),
+    Column("LAST BYTE"),
 )
 _MODELS: Final = (
     Column("MODEL", shrinks=True),
@@ -65,8 +71,8 @@ def headline(status: Document) -> str:
 
 
 def children(status: Document, width: int | None) -> list[str]:
-    """All children, and below them why those that are not ready are not."""
-    return [*table(_CHILDREN, [_child(child) for child in status["children"]], width), *_reasons(status)]
+    """All children, and below them what does not fit into their lines."""
+    return [*table(_CHILDREN, [_child(child) for child in status["children"]], width), *_notes(status)]
 
 
 def overview(status: Document, width: int | None) -> list[str]:
@@ -83,10 +89,11 @@ def gpus(document: Document, width: int | None) -> list[str]:
             gpu["name"],
             part(gpu["memory_used_bytes"], gpu["memory_total_bytes"]),
             size(gpu["memory_free_bytes"]),
+            size(gpu["memory_foreign_bytes"]),
             number(gpu["utilization_percent"], "%"),
             number(gpu["temperature_c"], "°C"),
             span(gpu["sample_age_s"]),
-            gpu.get("error") or "",
+            gpu["quarantined"] or gpu["error"] or "",
         ]
         for gpu in document["gpus"]
     ]
@@ -100,12 +107,19 @@ def requests(document: Document, width: int | None) -> list[str]:
             request["child"],
             request["model"] or NOTHING,
             span(request["age_s"]),
-            "none yet" if request["heard_age_s"] is None else f"{span(request['heard_age_s'])} ago",
+            _silence(request),
         ]
         for request in document["requests"]
     ]
     waiting = [f"{document['waiting']} more wait for a child"] if document["waiting"] else []
     return (table(_REQUESTS, rows, width) if rows else ["nothing is in flight"]) + waiting
+
+
+def _silence(request: Document) -> str:
+    if request["heard_age_s"] is None:
+        return "none yet"
+    ago = f"{span(request['heard_age_s'])} ago"
+    return f"{ago}, its client is slow" if request["held"] else ago
 
 
 def models(document: Document, width: int | None) -> list[str]:
@@ -143,12 +157,11 @@ def _listed(value: object) -> str:
 
 
 def phase(child: Document) -> str:
-    """A child's phase, and whether it is ready on paper only."""
-    return f"{child['phase']}, no answer" if _is_silent(child) else str(child["phase"])
-
-
-def _is_silent(child: Document) -> bool:
-    return child["phase"] == "ready" and child["want"] == "up" and not child["routable"]
+    """A child's phase in a word or two, and whether it is ready on paper only."""
+    if child["quarantine"] and child["phase"] == "stopped":
+        return "quarantined"
+    silent = child["phase"] == "ready" and child["want"] == "up" and not child["routable"]
+    return "ready, no answer" if silent else str(child["phase"])
 
 
 def _child(child: Document) -> list[str]:
@@ -167,13 +180,21 @@ def _child(child: Document) -> list[str]:
     ]
 
 
-def _reasons(status: Document) -> list[str]:
-    found = [
-        printable(f"{child['id']}: {child['reason']}")
-        for child in status["children"]
-        if child["reason"] and not child["routable"]
-    ]
+def _notes(status: Document) -> list[str]:
+    """What an operator should know of each child that does not fit into its line."""
+    found = [printable(f"{child['id']}: {note}") for child in status["children"] for note in _notes_on(child)]
     return ["", *found] if found else []
+
+
+def _notes_on(child: Document) -> Iterator[str]:
+    why = child["quarantine"] or child["reason"]
+    if why and not child["routable"]:
+        waits = child["phase"] in _WAITING and child["changes_in_s"] is not None
+        yield f"{why} (again in {span(child['changes_in_s'])})" if waits else why
+    if child["pinning"] and child["pinning"]["proof"] in _MISPLACED:
+        yield child["pinning"]["text"]
+    if child["outdated"]:
+        yield "runs an older ollama than is installed; ollamactl restart --rolling takes the new one into use"
 
 
 def _sum(gpus_of_it: Sequence[Document], key: str) -> int | None:

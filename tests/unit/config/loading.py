@@ -76,7 +76,6 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "control.group_may_change": st.booleans(),
     "control.operations_kept": st.integers(1, 1000),
     "control.progress_kept": st.integers(10, 100_000),
-    "control.follow_interval_s": SECONDS,
     "ollama.binary": TEXTS.filter(bool),
     "ollama.home": PATHS.map(lambda path: f"{HOME}/{path}") | st.just("~"),
     "ollama.base_port": st.integers(1024, 65_000),

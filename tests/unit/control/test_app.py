@@ -60,8 +60,8 @@ async def test_requests_are_told_oldest_first_with_their_ages(here: Face) -> Non
         {
             "waiting": 1,
             "requests": [
-                {"child": "gpu0", "model": "llama3.2:3b", "age_s": 10.0, "heard_age_s": 0.25},
-                {"child": "gpu0", "model": None, "age_s": 2.0, "heard_age_s": None},
+                {"child": "gpu0", "model": "llama3.2:3b", "age_s": 10.0, "heard_age_s": 0.25, "held": False},
+                {"child": "gpu0", "model": None, "age_s": 2.0, "heard_age_s": None, "held": False},
             ],
         },
     )
@@ -154,15 +154,16 @@ async def test_an_operation_that_is_none_is_404(here: Face) -> None:
 
 
 async def test_logs_once_and_followed(here: Face) -> None:
-    here.puppets.printed["gpu0"] = ["one", "two"]
+    here.puppets.prints("gpu0", "one", "two")
     assert await here.ask("GET", "/v1/children/gpu0/logs") == (200, {"child": "gpu0", "lines": ["one", "two"]})
     async with here.session.get("http://ollamad/v1/children/gpu0/logs?follow=1") as answer:
         assert [json.loads(await answer.content.readline()) for _ in "12"] == [{"line": "one"}, {"line": "two"}]
-        here.puppets.printed["gpu0"] = ["two", "three"]
+        here.puppets.prints("gpu0", "three")
         assert json.loads(await answer.content.readline()) == {"line": "three"}
-        here.puppets.printed["gpu0"] = ["eight", "nine"]
-        assert json.loads(await answer.content.readline()) == {"skipped": True}
-        assert json.loads(await answer.content.readline()) == {"line": "eight"}
+        here.puppets.prints("gpu0", *"abcde")
+        assert [json.loads(await answer.content.readline()) for _ in "12"] == [{"missed": 2}, {"line": "c"}]
+        here.puppets.printed["gpu0"].close()  # the child is no child any more
+        assert (await records(answer))[-1] == {"line": "e"}
 
 
 async def test_it_describes_itself(here: Face) -> None:

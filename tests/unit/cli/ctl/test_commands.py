@@ -202,7 +202,8 @@ async def test_a_reload_of_a_bad_configuration_tells_every_problem(here: Face) -
 
 
 async def test_logs_of_one_or_of_all_without_what_a_terminal_would_obey(here: Face) -> None:
-    here.puppets.printed = {"gpu0": ["one", "\x1b[2Jtwo"], "gpu1": ["three"]}
+    here.puppets.prints("gpu0", "one", "\x1b[2Jtwo")
+    here.puppets.prints("gpu1", "three")
     assert (await here.ctl("logs", "gpu0"))[1] == "one\n?[2Jtwo\n"
     assert (await here.ctl("logs"))[1] == "gpu0: one\ngpu0: ?[2Jtwo\ngpu1: three\n"
     told = [json.loads(line) for line in (await here.ctl("--json", "logs"))[1].splitlines()]
@@ -210,7 +211,8 @@ async def test_logs_of_one_or_of_all_without_what_a_terminal_would_obey(here: Fa
 
 
 async def test_logs_are_followed_until_an_interrupt_which_is_no_failure(here: Face) -> None:
-    here.puppets.printed = {"gpu0": ["one"], "gpu1": ["two"]}
+    here.puppets.prints("gpu0", "one")
+    here.puppets.prints("gpu1", "two")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ollamad.cli.ctl.main", "--socket", str(here.path), "logs", "-f"),
         stdout=asyncio.subprocess.PIPE,
@@ -218,7 +220,7 @@ async def test_logs_are_followed_until_an_interrupt_which_is_no_failure(here: Fa
     )
     assert process.stdout is not None
     assert {await process.stdout.readline(), await process.stdout.readline()} == {b"gpu0: one\n", b"gpu1: two\n"}
-    here.puppets.printed["gpu1"] = ["two", "three"]
+    here.puppets.prints("gpu1", "three")
     assert await process.stdout.readline() == b"gpu1: three\n"
     process.send_signal(signal.SIGINT)
     await process.communicate()

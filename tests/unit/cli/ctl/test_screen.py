@@ -20,7 +20,7 @@ def fleet(number: int) -> dict[str, Any]:
 
 
 def streams(number: int) -> dict[str, Any]:
-    one = {"child": "gpu0", "model": "m:latest", "age_s": 1.0, "heard_age_s": None}
+    one = {"child": "gpu0", "model": "m:latest", "age_s": 1.0, "heard_age_s": None, "held": False}
     return {"waiting": 0, "requests": [one] * number}
 
 

@@ -10,6 +10,7 @@ import pytest
 from ollamad.cli.ctl import show
 from ollamad.routing.snapshot import Snapshot
 from ollamad.status.view import status
+from ollamad.supervision.pinning import Pinning, Proof
 from ollamad.supervision.state import Phase
 from tests.support.control_face import child, gpu, two_children
 
@@ -65,6 +66,29 @@ def test_why_a_ready_child_once_died_is_no_news() -> None:
     assert len(show.children(document(child("gpu0", reason="exit status 1")), None)) == 2
 
 
+def test_when_it_is_tried_again_is_told() -> None:
+    waiting = child("gpu0", phase=Phase.BACKOFF, reason="exit status 1", next_s=112.0)
+    assert show.children(document(waiting), None)[-1] == "gpu0: exit status 1 (again in 12s)"
+    starting = child("gpu0", phase=Phase.STARTING, reason="exit status 1", next_s=112.0)
+    assert show.children(document(starting), None)[-1] == "gpu0: exit status 1"
+
+
+def test_a_quarantined_child_is_not_merely_stopped() -> None:
+    sick = child("gpu0", phase=Phase.STOPPED, quarantine="GPU 0: Xid 79", reason="asked to stop")
+    lines = show.children(document(sick), None)
+    assert "quarantined" in lines[1]
+    assert lines[-1] == "gpu0: GPU 0: Xid 79"
+
+
+def test_a_newer_program_on_disk_is_offered() -> None:
+    assert "ollamactl restart --rolling" in show.children(document(child("gpu0", outdated=True)), None)[-1]
+
+
+def test_a_runner_where_it_should_not_be_is_told() -> None:
+    pinning = Pinning(Proof.WRONG_GPU, "m:latest runs on GPU 1")
+    assert show.children(document(child("gpu0", pinning=pinning)), None)[-1] == "gpu0: m:latest runs on GPU 1"
+
+
 def test_a_reason_is_shown_without_what_a_terminal_would_obey() -> None:
     lines = show.children(document(child("gpu0", phase=Phase.BACKOFF, reason="bad \x1b[31m")), None)
     assert lines[-1] == "gpu0: bad ?[31m"
@@ -81,14 +105,14 @@ def test_requests_tell_for_how_long_they_have_been_silent() -> None:
     told = {
         "waiting": 2,
         "requests": [
-            {"child": "gpu0", "model": "m:latest", "age_s": 10.0, "heard_age_s": 0.25},
-            {"child": "gpu1", "model": None, "age_s": 2.0, "heard_age_s": None},
+            {"child": "gpu0", "model": "m:latest", "age_s": 10.0, "heard_age_s": 0.25, "held": True},
+            {"child": "gpu1", "model": None, "age_s": 2.0, "heard_age_s": None, "held": False},
         ],
     }
     assert show.requests(told, None) == [
         "CHILD  MODEL      AGE  LAST BYTE",
-        "gpu0   m:latest   10s   0.2s ago",
-        "gpu1   -         2.0s   none yet",
+        "gpu0   m:latest   10s  0.2s ago, its client is slow",
+        "gpu1   -         2.0s  none yet",
         "2 more wait for a child",
     ]
 
