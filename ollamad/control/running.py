@@ -109,11 +109,10 @@ class Running:
     def start(self, kind: str, work: Work, uid: int) -> Operation:
         """Start one. Raises OperationFailed while another of its kind runs, or where the daemon is stopping."""
         if self._tasks is None:
-            raise OperationFailed("ollamad is stopping")
+            raise OperationFailed("ollamad is just starting, or stopping")
         if running := next((one for one in self._all.values() if _runs(one, kind)), None):
-            raise OperationFailed(
-                f"{kind} runs already, as operation {running.id}; follow it with: ollamactl operation -f"
-            )
+            follow = f"ollamactl operations {running.id} --follow"
+            raise OperationFailed(f"{kind} runs already; follow it with: {follow}")
         operation = Operation(
             f"{kind}-{secrets.token_hex(3)}", kind, uid, time.monotonic(), Tape[Step](self._progress_kept)
         )

@@ -159,7 +159,7 @@ def _children(control: Control) -> list[str]:
 
 
 def _models(control: Control) -> list[str]:
-    api = Api.at(control.get("/v1/status")["daemon"]["proxy"])
+    api = Api.of(control.get("/v1/status"))
     return [model["name"] for model in api.ask("GET", "/api/tags")[0].get("models") or ()]
 
 

@@ -41,7 +41,7 @@ class Context:
 
     def proxy(self) -> Api:
         """The Ollama API of all children together."""
-        return Api.at(self.status()["daemon"]["proxy"])
+        return Api.of(self.status())
 
     def say(self, text: str) -> None:
         """A line for people; nothing with `--json`, where only documents are printed."""

@@ -112,6 +112,14 @@ class Api:
     port: int
 
     @classmethod
+    def of(cls, status: Mapping[str, Any]) -> Api:
+        """That of the daemon's proxy, as its status document tells. Raises CommandError before it listens."""
+        address = status["daemon"]["proxy"]
+        if address is None:
+            raise CommandError("ollamad is just starting; try again in a moment")
+        return cls.at(address)
+
+    @classmethod
     def at(cls, address: str) -> Api:
         """From `127.0.0.1:11434`; an address that means "all of mine" is reached on loopback."""
         host, _, port = address.rpartition(":")
