@@ -17,9 +17,9 @@ _MISPLACED: Final = frozenset({"wrong gpu", "on cpu", "partly on cpu"})
 _CHILDREN: Final = (
     Column("CHILD"),
     Column("PHASE"),
-    Column("FOR", right=True),
+    Column("FOR", right=True, drops=True),
     Column("STREAMS", right=True),
-    Column("DEATHS", right=True),
+    Column("DEATHS", right=True, drops=True),
     Column("GPU"),
     Column("MEMORY", right=True),
     Column("UTIL", right=True),
@@ -31,10 +31,10 @@ _GPUS: Final = (
     Column("NAME", shrinks=True),
     Column("USED", right=True),
     Column("FREE", right=True),
-    Column("FOREIGN", right=True),
+    Column("FOREIGN", right=True, drops=True),
     Column("UTIL", right=True),
-    Column("TEMP", right=True),
-    Column("AGE", right=True),
+    Column("TEMP", right=True, drops=True),
+    Column("AGE", right=True, drops=True),
     Column("PROBLEM", shrinks=True),
 )
 _REQUESTS: Final = (
@@ -46,7 +46,7 @@ _REQUESTS: Final = (
 _MODELS: Final = (
     Column("MODEL", shrinks=True),
     Column("SIZE", right=True),
-    Column("MODIFIED"),
+    Column("MODIFIED", drops=True),
     Column("LOADED ON", shrinks=True),
 )
 _OPERATIONS: Final = (
@@ -65,8 +65,8 @@ def headline(status: Document) -> str:
     children = status["children"]
     ready = sum(bool(child["routable"]) for child in children)
     return (
-        f"ollamad {status['version']}, {state}, up {span(daemon.get('uptime_s'))}, on {daemon.get('proxy', NOTHING)}:"
-        f" {ready} of {len(children)} children ready, {status['in_flight']} in flight, {status['waiting']} waiting"
+        f"ollamad {status['version']}, {state}: {ready} of {len(children)} children, {status['in_flight']} in flight,"
+        f" {status['waiting']} waiting; up {span(daemon.get('uptime_s'))}, on {daemon.get('proxy') or NOTHING}"
     )
 
 

@@ -105,16 +105,33 @@ class Column:
     """Whether its cells end in line, as numbers do."""
     shrinks: bool = False
     """Whether it may be cut where the terminal is narrow."""
+    drops: bool = False
+    """Whether it may be left out where that is not enough."""
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
     """The lines of a table, at most `width` cells wide where a width is given. Nothing ends in blanks."""
     clean = [[printable(cell) for cell in row] for row in rows]
     widths = [max([cells(column.title), *(cells(row[at]) for row in clean)]) for at, column in enumerate(columns)]
+    shown = _shown(columns, widths, width)
+    columns, widths = [columns[at] for at in shown], [widths[at] for at in shown]
+    clean = [[row[at] for at in shown] for row in clean]
     if width is not None:
         _shrink(columns, widths, width)
     lines = [_line(columns, widths, row) for row in ([column.title for column in columns], *clean)]
     return lines if width is None else [cut(line, width) for line in lines]
+
+
+def _shown(columns: Sequence[Column], widths: Sequence[int], width: int | None) -> list[int]:
+    """The columns that there is room for: the last of those that may be left out goes first."""
+    least = [min(room, SHRUNK_MIN) if column.shrinks else room for column, room in zip(columns, widths, strict=True)]
+    shown = list(range(len(columns)))
+    while width is not None and sum(least[at] for at in shown) + len(GAP) * (len(shown) - 1) > width:
+        able = [at for at in shown if columns[at].drops]
+        if not able:
+            break
+        shown.remove(able[-1])
+    return shown
 
 
 def _shrink(columns: Sequence[Column], widths: list[int], width: int) -> None:

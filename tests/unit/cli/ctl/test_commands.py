@@ -71,7 +71,7 @@ async def here(tmp_path: Path, ollama: Ollama, aiohttp_server: AiohttpServer) ->
 async def test_status_is_read_by_people_and_by_programs(here: Face) -> None:
     code, out, err = await here.ctl("status")
     assert (code, err) == (0, "")
-    assert "2 of 2 children ready" in out
+    assert "ready: 2 of 2 children" in out
     assert "gpu0   ready" in out
     for order in (["--json", "status"], ["status", "--json"]):
         told = json.loads((await here.ctl(*order))[1])

@@ -25,7 +25,7 @@ def test_the_whole_at_a_glance() -> None:
     told = document(waiting=1)
     told["version"] = "1.2.3"
     assert show.overview(told, None) == [
-        "ollamad 1.2.3, ready, up 1m15s, on 127.0.0.1:11434: 1 of 2 children ready, 2 in flight, 1 waiting",
+        "ollamad 1.2.3, ready: 1 of 2 children, 2 in flight, 1 waiting; up 1m15s, on 127.0.0.1:11434",
         "",
         "CHILD  PHASE      FOR  STREAMS  DEATHS  GPU           MEMORY  UTIL  MODELS",
         "gpu0   ready    1m00s   2 of 4       0  0    6.0 of 24.0 GiB   61%  llama3.2:3b",
@@ -39,6 +39,8 @@ def test_a_narrow_terminal_cuts_models_not_figures() -> None:
     lines = show.children(document(), 70)
     assert all(len(line) <= 70 for line in lines[:3])
     assert "6.0 of 24.0 GiB" in lines[1]
+    assert "DEATHS" not in lines[0]
+    assert lines[1].endswith("llama3.2:…")
 
 
 def test_a_wide_child_sums_its_gpus_and_tells_the_busier() -> None:

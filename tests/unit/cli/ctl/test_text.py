@@ -79,6 +79,7 @@ def test_wide_characters_take_two_cells() -> None:
 
 
 COLUMNS = (Column("NAME", shrinks=True), Column("N", right=True), Column("WHY", shrinks=True))
+DROPPING = (Column("A"), Column("B", drops=True), Column("C", drops=True), Column("D"))
 ROWS = st.lists(st.lists(st.text(max_size=30), min_size=3, max_size=3), max_size=5)
 
 
@@ -106,3 +107,11 @@ def test_columns_stand_in_line_numbers_at_their_end() -> None:
 def test_the_widest_column_that_may_be_cut_is_cut_first() -> None:
     (_, line) = table(COLUMNS, [["a" * 9, "100000", "b" * 40]], 40)
     assert line == GAP.join(["a" * 9, "100000", "b" * 20 + "…"])
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [(26, "aaaaa  bbbbb  ccccc  ddddd"), (25, "aaaaa  bbbbb  ddddd"), (18, "aaaaa  ddddd"), (5, "aaaa…")],
+)
+def test_columns_that_may_be_left_out_go_from_the_last(width: int, line: str) -> None:
+    assert table(DROPPING, [["a" * 5, "b" * 5, "c" * 5, "d" * 5]], width)[1] == line
