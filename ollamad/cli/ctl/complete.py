@@ -77,7 +77,7 @@ def _as_read_by(shell: str, line: str, candidate: Candidate) -> str:
             before, colon, _ = line.rsplit(" ", maxsplit=1)[-1].rpartition(":")
             return word.removeprefix(before + colon)
         case "fish":
-            return f"{word}\t{candidate.about}"
+            return f"{word}\t{candidate.about}" if candidate.about else word
         case _:
             return word
 

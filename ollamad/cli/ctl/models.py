@@ -69,8 +69,8 @@ def unload(context: Context) -> int:
         _known(context, name)
     for one in there:
         _api(_child(status, one)).ask("POST", "/api/generate", {"model": name, "keep_alive": 0})
-    where = ", ".join(there)
-    return _done(context, name, f"{name} is unloaded from {where}" if there else f"{name} is not loaded there", there)
+    nowhere = f"{name} is not loaded on {child}" if child else f"{name} is loaded nowhere"
+    return _done(context, name, f"{name} is unloaded from {', '.join(there)}" if there else nowhere, there)
 
 
 def _done(context: Context, model: str, said: str, children: Sequence[str]) -> int:

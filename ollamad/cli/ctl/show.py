@@ -142,18 +142,16 @@ def operations(document: Document, width: int | None) -> list[str]:
 
 def progress(facts: Document) -> str:
     """One step of an operation: `gpu0: drains (streams 3)`."""
-    rest = ", ".join(
-        f"{key.replace('_', ' ')} {_listed(value)}"
-        for key, value in facts.items()
-        if key not in {"child", "step"} and value not in (None, "", [])
-    )
+    known = {key: value for key, value in facts.items() if key not in {"child", "step"} and value is not None}
+    told = {key: value for key, value in known.items() if value != []} or dict([*known.items()][:1])
+    rest = ", ".join(f"{key.replace('_', ' ')} {_listed(value)}" for key, value in told.items())
     child, step = facts.get("child"), str(facts.get("step", ""))
     said = f"{child}: {step}" if child else step
     return printable(f"{said} ({rest})" if rest and said else said or rest)
 
 
 def _listed(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else str(value)
 
 
 def phase(child: Document) -> str:

@@ -295,7 +295,8 @@ async def test_a_model_is_unloaded_wherever_it_is_loaded(here: Face, ollama: Oll
     code, out, _ = await here.ctl("unload", "llama3.2:3b", "--child", "gpu1")
     assert (code, out) == (0, "llama3.2:3b is unloaded from gpu1\n")
     assert ollama.asked == [("POST /api/generate", {"model": "llama3.2:3b", "keep_alive": 0})]
-    assert (await here.ctl("unload", "nomic"))[:2] == (0, "nomic is not loaded there\n")
+    assert (await here.ctl("unload", "nomic"))[:2] == (0, "nomic is loaded nowhere\n")
+    assert (await here.ctl("unload", "nomic", "--child", "gpu1"))[1] == "nomic is not loaded on gpu1\n"
 
 
 async def test_an_unknown_model_is_1_with_one_that_is_near(here: Face) -> None:

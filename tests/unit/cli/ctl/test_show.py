@@ -127,6 +127,7 @@ def test_requests_tell_for_how_long_they_have_been_silent() -> None:
             {"step": "configuration", "changed": ["log.level", "a.b"], "added": []},
             "configuration (changed log.level, a.b)",
         ),
+        ({"step": "configuration", "changed": [], "added": []}, "configuration (changed nothing)"),
         ({"child": "gpu0", "step": "ready", "ollama_version": None}, "gpu0: ready"),
         ({"models": 3}, "models 3"),
         ({"step": "\x1b[2J"}, "?[2J"),
