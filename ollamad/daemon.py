@@ -1,8 +1,8 @@
 """The composition root: builds every part once, runs them in one TaskGroup, and stops them in order.
 
-Start: GPUs (`gpus.call_timeout_s`), then the plan of children, then the listeners (a client that comes early waits for
-a child instead of being refused), then what a killed ollamad left is ended (10 s), then the warden, then the children
-(`ollama.start_timeout_s` each, all at once).
+Start: the control socket, which only one ollamad can have; then GPUs (`gpus.call_timeout_s`), the plan of children, the
+listeners (a client that comes early waits for a child instead of being refused); then what a killed ollamad left is
+ended (10 s); then the warden, and the children (`ollama.start_timeout_s` each, all at once).
 
 Stop, on SIGTERM or SIGINT: no new requests, and streams may finish (`proxy.shutdown_grace_s`); then the children get
 TERM, which ends what still streams with an error object, and KILL (`ollama.stop_timeout_s`); what outlives even that is
@@ -26,6 +26,7 @@ from aiohttp import web
 from ollamad import __version__
 from ollamad.config import Config
 from ollamad.config.address import Address, parse_address
+from ollamad.control.face import Claim, ControlFace, claim
 from ollamad.errors import OllamadError, StartError
 from ollamad.fleet.devices import Devices
 from ollamad.fleet.discovery import discover
@@ -43,6 +44,7 @@ from ollamad.ollama.program import Program, find_program
 from ollamad.proxy.app import child_session, proxy_runner
 from ollamad.signals import Signals
 from ollamad.status.app import status_runner
+from ollamad.status.view import status as status_view
 
 log = structlog.get_logger()
 
@@ -70,6 +72,17 @@ async def run(
     Raises ConfigError or StartError where it can't start; nothing is left running then.
     """
     program = Program(find_program(config.ollama.binary, os.environ.get("PATH")))
+    with claim(config.control) as ours:  # first of all: of two ollamads on one socket the second starts nothing
+        await _run(config, program, ours, on_listening, reread or (lambda: config))
+
+
+async def _run(
+    config: Config,
+    program: Program,
+    ours: Claim,
+    on_listening: Callable[[Listening], None],
+    reread: Callable[[], Config],
+) -> None:
     adopt_orphans()
     gpu_thread = GpuThread(NvmlProvider(), timeout_s=config.gpus.call_timeout_s)
     try:
@@ -79,14 +92,17 @@ async def run(
         instance = own_mark()
         async with child_session(config.proxy) as session:
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
-            operations = Operations(fleet, reread or (lambda: config), lambda new: set_up_log(new.log))
+            operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
             proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
             status = status_runner(fleet.snapshot)
+            control = ControlFace(ours, config.control, operations, lambda: status_view(fleet.snapshot()))
             try:
+                await control.open()
                 listening = Listening(
                     proxy=await _listen(proxy, "proxy.listen", config.proxy.listen),
                     status=await _listen(status, "status.listen", config.status.listen),
                 )
+                control.about.proxy, control.about.status = str(listening.proxy), str(listening.status)
                 on_listening(listening)
                 for note in notes:
                     note.tell()
@@ -96,21 +112,23 @@ async def run(
                     pid=os.getpid(),
                     proxy=str(listening.proxy),
                     status=str(listening.status),
+                    control=str(ours.path),
                     ollama=str(program.path),
                     children=[child.id for child in plans],
                 )
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
-                await _run_fleet(fleet, operations, instance)
+                await _run_fleet(fleet, operations, control, instance)
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
+                await control.close()
     finally:
         gpu_thread.close()
     log.info("ollamad stopped")
 
 
-async def _run_fleet(fleet: Fleet, operations: Operations, instance: str) -> None:
+async def _run_fleet(fleet: Fleet, operations: Operations, control: ControlFace, instance: str) -> None:
     """Run the children until a signal, then stop them; the warden lives longest."""
     async with asyncio.TaskGroup() as tasks:
         with Signals(signal.SIGTERM, signal.SIGINT) as stop, Signals(signal.SIGHUP) as hangup:
@@ -120,6 +138,7 @@ async def _run_fleet(fleet: Fleet, operations: Operations, instance: str) -> Non
                 tasks.create_task(_stop_when_asked(fleet, stop), name="stop"),
                 tasks.create_task(_reload_when_asked(operations, hangup), name="reload"),
                 tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
+                tasks.create_task(control.run(), name="control"),
             ]
             await children
             for minder in minders:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from ollamad.config.accounts import group_number, user_number
 from ollamad.config.address import parse_address
 from ollamad.config.schema import Config
 from ollamad.errors import Problem
@@ -38,6 +39,11 @@ FIXED_VARIABLES: Final[Mapping[str, str]] = {
     "OLLAMAD_CHILD": "it marks our processes",
 }
 
+AUTO: Final = "auto"
+
+SOCKET_PATH_MAX_BYTES: Final = 107
+"""unix(7): `sun_path` holds 108 bytes, the last of them NUL."""
+
 
 def check(config: Config, origins: Mapping[str, str], home: str) -> list[Problem]:
     """Every contradiction in a configuration whose keys are each valid alone. `home` is what `~` stands for."""
@@ -46,9 +52,10 @@ def check(config: Config, origins: Mapping[str, str], home: str) -> list[Problem
         return Problem(key, message, json.dumps(value, default=str), origins.get(key, "default"))
 
     found: list[Problem] = []
-    for part in (_addresses, _gpus, _environment, _backoff):
+    for part in (_addresses, _gpus, _environment, _backoff, _access):
         found += part(config, problem)
     found += _paths(config, problem, home)
+    found += _socket(config, problem, home)
     return found
 
 
@@ -121,6 +128,31 @@ def _paths(config: Config, problem: _Report, home: str) -> Iterator[Problem]:
             yield problem(key, text, "must be an absolute path, or start with ~")
         elif reason := _unusable(path):
             yield problem(key, text, reason)
+
+
+def _socket(config: Config, problem: _Report, home: str) -> Iterator[Problem]:
+    socket = config.control.socket
+    if socket == AUTO:
+        return
+    path = expand(socket, home)
+    if not path.is_absolute():
+        yield problem("control.socket", socket, 'must be "auto", an absolute path, or start with ~')
+    elif "\0" in str(path):
+        yield problem("control.socket", socket, "holds a NUL character, which no path can")
+    elif (length := len(os.fsencode(path))) > SOCKET_PATH_MAX_BYTES:
+        long = f"is {length} bytes long; the path of a unix socket can have {SOCKET_PATH_MAX_BYTES}"
+        yield problem("control.socket", socket, long)
+
+
+def _access(config: Config, problem: _Report) -> Iterator[Problem]:
+    control = config.control
+    if int(control.mode, 8) & 0o002:
+        yield problem("control.mode", control.mode, "would let every user connect; set control.group instead")
+    for key, name in (("control.owner", control.owner), *(("control.operators", name) for name in control.operators)):
+        if name and user_number(name) is None:
+            yield problem(key, name, "there is no such user here")
+    if control.group and group_number(control.group) is None:
+        yield problem("control.group", control.group, "there is no such group here")
 
 
 def expand(text: str, home: str) -> Path:

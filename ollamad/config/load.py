@@ -23,8 +23,8 @@ from ollamad.config.schema import Config
 from ollamad.errors import ConfigError, Problem
 
 ENVIRONMENT_PREFIX: Final = "OLLAMAD_"
-NOT_KEYS: Final = frozenset({"OLLAMAD_CONFIG", "OLLAMAD_INSTANCE", "OLLAMAD_CHILD"})
-"""`OLLAMAD_…` variables that are no configuration key: where the file is, and the marks that our children carry."""
+NOT_KEYS: Final = frozenset({"OLLAMAD_CONFIG", "OLLAMAD_SOCKET", "OLLAMAD_INSTANCE", "OLLAMAD_CHILD"})
+"""`OLLAMAD_…` variables that are no configuration key: where things are, and the marks that children carry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from ollamad.fleet.life import Life
 from ollamad.fleet.limits import restart_policy
 from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.plan import ChildPlan
+from ollamad.fleet.tape import Tape
 from ollamad.fleet.watch import Watch, Watched
 from ollamad.ollama.client import ChildClient
 from ollamad.ollama.kinship import dies_with_us
@@ -79,7 +79,7 @@ class Child:
         self.plan = plan
         self.state = ChildState()
         self.known = Known(tools.changed)
-        self.lines: deque[str] = deque(maxlen=tools.settings().supervision.lines_kept)
+        self.lines = Tape[str](tools.settings().supervision.lines_kept)
         """What it printed last, all of its lives."""
         self.dress: tuple[Path, Mapping[str, str]] | None = None
         """The program and the environment that its present process was started with."""

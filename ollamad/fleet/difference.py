@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ollamad.config.schema import Config
+from ollamad.config.schema import Config, Control
 from ollamad.fleet.plan import ChildPlan
 
 NEEDS_NEW_OLLAMAD: Final = frozenset(
@@ -23,7 +23,7 @@ NEEDS_NEW_OLLAMAD: Final = frozenset(
         "gpus.recover_after_s",
         "gpus.recover_max_s",
     }
-)
+) | {f"control.{key}" for key in Control.__struct_fields__}
 """Keys that are read once, when ollamad starts."""
 
 

@@ -101,7 +101,7 @@ class Fleet:
         """Stop a child that has no place any more, and forget it."""
         self._children[name].retire()
         await asyncio.wait({self._runs[name]})
-        del self._children[name]
+        self._children.pop(name).lines.close()
         self.changed.ring()
 
     def configure(self, config: Config, plans: Sequence[ChildPlan]) -> None:

@@ -15,6 +15,7 @@ from ollamad.fleet.child import Child
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.reload import reload
 from ollamad.fleet.rolling import Tell, rolling_restart
+from ollamad.fleet.tape import Missed
 from ollamad.routing.snapshot import Snapshot
 from ollamad.supervision.state import Drain, Reset, Restart, WantUp
 
@@ -53,7 +54,11 @@ class Operations:
 
     def lines(self, child: str) -> Sequence[str]:
         """What it printed last, oldest first. Raises UnknownChild."""
-        return tuple(self._child(child).lines)
+        return self._child(child).lines.kept
+
+    def follow(self, child: str) -> AsyncIterator[str | Missed]:
+        """What it printed last, and all that it prints, until it is no child any more. Raises UnknownChild."""
+        return self._child(child).lines.read()
 
     async def rolling_restart(self, tell: Tell) -> None:
         """Restart all children, one at a time. Raises OperationFailed."""

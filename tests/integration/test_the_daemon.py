@@ -21,11 +21,11 @@ from tests.support.daemon import Daemons, alive, send_signal, until
 from tests.support.real_ollama import RECITE, free_port
 
 
-async def ollamad(*arguments: str, env: dict[str, str] | None = None, home: Path | None = None) -> tuple[int, str, str]:
+async def ollamad(*arguments: str, env: dict[str, str] | None = None, home: Path) -> tuple[int, str, str]:
     """Run one command to its end; gives exit status, stdout, stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ollamad", *arguments),
-        env={"PATH": os.environ["PATH"], "HOME": str(home or "/"), **(env or {})},
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "OLLAMAD_SOCKET": str(home / "s"), **(env or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -90,7 +90,7 @@ async def test_a_full_disk_under_the_log_costs_the_log_and_nothing_else(odd_olla
         *(sys.executable, "-m", "ollamad", "serve", "--set", f"proxy.listen={proxy}"),
         *("--set", "status.listen=127.0.0.1:0", "--set", f"ollama.binary={odd_ollama}"),
         *("--set", f'ollama.env={{ODD_ORDERS = "{tmp_path}/orders"}}', "--set", "log.level=debug"),
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OLLAMAD_SOCKET": str(tmp_path / "s")},
         stderr=full,
     )
     os.close(full)
@@ -176,7 +176,12 @@ async def test_the_demo_on_an_empty_home_prints_a_line_that_chats_when_it_is_pas
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ollamad", "demo", "--set", f"models.path={store}"),
         *("--set", f"proxy.listen=127.0.0.1:{free_port()}", "--set", "status.listen=127.0.0.1:0"),
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "OLLAMAD_SOCKET": str(tmp_path / "s"),
+        },
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

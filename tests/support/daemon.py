@@ -32,6 +32,11 @@ class Daemon:
         self.status_url = ""
 
     @property
+    def control(self) -> Path:
+        """Its control socket."""
+        return self.folder / "control.sock"
+
+    @property
     def home(self) -> Path:
         """The children's HOME, which no other process has."""
         return self.folder / "home"
@@ -179,6 +184,7 @@ def _configuration(
     base: dict[str, dict[str, Any]] = {
         "proxy": {"listen": "127.0.0.1:0"},
         "status": {"listen": "127.0.0.1:0"},
+        "control": {"socket": str(folder / "control.sock")},
         "ollama": {"binary": str(program), "home": str(folder / "home"), "base_port": 11_600},
         "gpus": {"cpu_children": 2},
         "models": {"path": str(store or folder / "models")},

@@ -152,7 +152,7 @@ def test_a_variable_that_is_no_key_is_told_and_others_are_not_looked_at() -> Non
     ]
 
 
-@pytest.mark.parametrize("name", ["OLLAMAD_CONFIG", "OLLAMAD_INSTANCE", "OLLAMAD_CHILD"])
+@pytest.mark.parametrize("name", ["OLLAMAD_CONFIG", "OLLAMAD_SOCKET", "OLLAMAD_INSTANCE", "OLLAMAD_CHILD"])
 def test_the_variables_that_ollamad_sets_itself_are_no_keys(name: str) -> None:
     assert name in NOT_KEYS
     assert from_environment({name: "x"}) == ()

@@ -1,0 +1,1 @@
+"""`ollamactl`: a thin client of the control socket. It imports nothing that is slow to import."""

@@ -1,0 +1,45 @@
+"""`ollamactl`: parse, ask, print.
+
+Exit codes: 0 done, 1 refused or failed (the reason is on stderr), 2 usage, 3 no daemon at that socket, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ollamad.cli.ctl.context import context_of
+from ollamad.cli.ctl.errors import DONE, FAILED, INTERRUPTED, CommandError
+from ollamad.cli.ctl.parser import parser
+
+ENDLESS = frozenset({"watch", "follow"})
+"""Options of commands that only an interrupt ends: then that is no failure."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit code."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if typed[:1] == ["__complete"]:
+        from ollamad.cli.ctl.complete import complete  # noqa: PLC0415 - a shell asks, at each press of a key
+
+        return complete(typed[1:])
+    options = parser().parse_args(typed)
+    module, _, function = options.runs.partition(":")
+    run = getattr(importlib.import_module(f"ollamad.cli.ctl.{module}"), function)
+    try:
+        return int(run(context_of(options)))
+    except CommandError as error:
+        print(f"ollamactl: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return DONE if any(vars(options).get(name) for name in ENDLESS) else INTERRUPTED
+    except BrokenPipeError:  # who read our output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

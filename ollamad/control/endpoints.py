@@ -1,0 +1,130 @@
+"""All that can be asked over the control socket, in one table: routes, description and documentation follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+
+class Answer(Enum):
+    """What an endpoint answers with."""
+
+    DOCUMENT = "JSON"
+    STREAM = "NDJSON, as it happens"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One key of a query."""
+
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method on one path."""
+
+    method: str
+    path: str
+    handler: str
+    """The name of the method of `Handlers` that answers it."""
+    meaning: str
+    changes: bool = False
+    """Whether it changes something, so that only operators may ask."""
+    answers: str = ""
+    """The keys of the answer, for people."""
+    query: tuple[Parameter, ...] = ()
+    errors: tuple[tuple[int, str], ...] = field(default=())
+    answer: Answer = Answer.DOCUMENT
+
+
+FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON object a line, until the end")
+DETACH: Final = Parameter("detach", "1: answer 202 at once with the operation's id, instead of its progress")
+NO_CHILD: Final = (404, "no child of this name; the error says which is near")
+NOT_NOW: Final = (409, "it can't be done now; the error says why")
+
+ENDPOINTS: Final = (
+    Endpoint("GET", "/v1/status", "status", "The status document, and what is true of the daemon", answers="daemon, …"),
+    Endpoint("GET", "/v1/children", "children", "All children", answers="children"),
+    Endpoint("GET", "/v1/children/{id}", "child", "One child", errors=(NO_CHILD,)),
+    Endpoint("GET", "/v1/gpus", "gpus", "All GPUs that have a child, with their latest readings", answers="gpus"),
+    Endpoint("GET", "/v1/requests", "requests", "Requests in flight, oldest first", answers="waiting, requests"),
+    Endpoint(
+        "GET",
+        "/v1/children/{id}/logs",
+        "logs",
+        "The last lines that a child printed",
+        answers="child, lines",
+        query=(FOLLOW,),
+        errors=(NO_CHILD,),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/children/{id}/drain",
+        "drain",
+        "Give a child nothing new; it stops once it is idle",
+        changes=True,
+        answers="child",
+        errors=(NO_CHILD, NOT_NOW),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/children/{id}/undrain",
+        "undrain",
+        "Take a drained child into use again",
+        changes=True,
+        answers="child",
+        errors=(NO_CHILD, NOT_NOW),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/children/{id}/restart",
+        "restart",
+        "Drain a child, then give it a new process",
+        changes=True,
+        answers="child",
+        errors=(NO_CHILD, NOT_NOW),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/children/{id}/reset",
+        "reset",
+        "Forget a child's deaths: it leaves `failed` and is started now",
+        changes=True,
+        answers="child",
+        errors=(NO_CHILD, NOT_NOW),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/restart",
+        "restart_all",
+        "Restart all children, one after the other",
+        changes=True,
+        query=(DETACH,),
+        errors=(NOT_NOW,),
+        answer=Answer.STREAM,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/reload",
+        "reload",
+        "Read the configuration again and apply what differs",
+        changes=True,
+        query=(DETACH,),
+        errors=(NOT_NOW, (422, "the configuration has problems, all of them told; nothing has changed")),
+        answer=Answer.STREAM,
+    ),
+    Endpoint("GET", "/v1/operations", "operations", "Long operations, those over and still kept included"),
+    Endpoint(
+        "GET",
+        "/v1/operations/{id}",
+        "operation",
+        "One long operation, with its progress",
+        answers="operation, kind, state, seconds, uid, progress",
+        query=(FOLLOW,),
+        errors=((404, "no operation of this id, or none that is kept"),),
+    ),
+    Endpoint("GET", "/v1/openapi.json", "description", "This table, as OpenAPI 3.1"),
+)

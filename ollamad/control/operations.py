@@ -1,0 +1,58 @@
+"""What can be done to a running daemon: the seam between this face and the services that do it.
+
+Each method that takes long is told whom to `tell`: it hands over its progress as small mappings of facts, of which
+`step` says what happens and `child` to whom; all is JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ollamad.fleet.tape import Missed
+from ollamad.routing.snapshot import Snapshot
+
+Tell = Callable[[Mapping[str, object]], None]
+
+
+class Operations(Protocol):
+    """The children's. A name that is none raises UnknownChild; what can't be done to its end, OperationFailed."""
+
+    def snapshot(self) -> Snapshot:
+        """What is true now."""
+
+    def drain(self, child: str) -> None:
+        """Give it no new requests; it stops once those that it has are done."""
+
+    def undrain(self, child: str) -> None:
+        """Take it into use again."""
+
+    def restart(self, child: str) -> None:
+        """Drain it, then a new process. Returns at once."""
+
+    def reset(self, child: str) -> None:
+        """Forget its deaths: it leaves `failed`, and is started now."""
+
+    async def rolling_restart(self, tell: Tell) -> None:
+        """Restart one child after the other, each ready again before the next goes."""
+
+    async def reload(self, tell: Tell) -> None:
+        """Read the configuration again and apply what differs. Raises ConfigError; nothing has changed then."""
+
+    def lines(self, child: str) -> Sequence[str]:
+        """The last lines that it printed, oldest first, as many as are kept."""
+
+    def follow(self, child: str) -> AsyncIterator[str | Missed]:
+        """The same, then each line as it comes, until it is no child any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that this face shows and steers."""
+
+    operations: Operations
+    status: Callable[[], Mapping[str, Any]]
+    """The document of `GET /status`, of this moment."""
+    about: Callable[[], Mapping[str, Any]]
+    """What is true of the daemon as a process: where it listens, its pid, for how long it runs."""

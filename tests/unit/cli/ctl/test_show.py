@@ -1,0 +1,137 @@
+"""The daemon's documents as lines for people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ollamad.cli.ctl import show
+from ollamad.routing.snapshot import Snapshot
+from ollamad.status.view import status
+from ollamad.supervision.pinning import Pinning, Proof
+from ollamad.supervision.state import Phase
+from tests.support.control_face import child, gpu, two_children
+
+
+def document(*children: Any, **differing: Any) -> dict[str, Any]:
+    return status(replace(Snapshot(100.0, children or two_children()), **differing)) | {
+        "daemon": {"uptime_s": 75.0, "proxy": "127.0.0.1:11434"}
+    }
+
+
+def test_the_whole_at_a_glance() -> None:
+    told = document(waiting=1)
+    told["version"] = "1.2.3"
+    assert show.overview(told, None) == [
+        "ollamad 1.2.3, ready: 1 of 2 children, 2 in flight, 1 waiting; up 1m15s, on 127.0.0.1:11434",
+        "",
+        "CHILD  PHASE      FOR  STREAMS  DEATHS  GPU           MEMORY  UTIL  MODELS",
+        "gpu0   ready    1m00s   2 of 4       0  0    6.0 of 24.0 GiB   61%  llama3.2:3b",
+        "gpu1   backoff      -        0       3  1    0.0 of 24.0 GiB   61%  -",
+        "",
+        "gpu1: exit status 1: CUDA error: out of memory",
+    ]
+
+
+def test_a_narrow_terminal_cuts_models_not_figures() -> None:
+    lines = show.children(document(), 70)
+    assert all(len(line) <= 70 for line in lines[:3])
+    assert "6.0 of 24.0 GiB" in lines[1]
+    assert "DEATHS" not in lines[0]
+    assert lines[1].endswith("llama3.2:…")
+
+
+def test_a_wide_child_sums_its_gpus_and_tells_the_busier() -> None:
+    wide = child("gpu0+1", gpus=(gpu(0, 6.0), replace(gpu(1, 10.0), utilization_percent=99)))
+    (_, line) = show.children(document(wide), None)
+    assert "0+1" in line
+    assert "16.0 of 48.0 GiB" in line
+    assert "99%" in line
+
+
+def test_what_is_not_known_is_not_guessed() -> None:
+    lost = replace(gpu(0), memory_used_bytes=None, utilization_percent=None)
+    (_, line) = show.children(document(child("gpu0", gpus=(lost, gpu(1)))), None)
+    assert "? of 48.0 GiB" in line
+    (_, on_cpu) = show.children(document(child("cpu0")), None)
+    assert on_cpu.split() == ["cpu0", "ready", "1m00s", "0", "0", "cpu", "-", "-", "-"]
+
+
+def test_a_child_that_is_ready_on_paper_only_says_so() -> None:
+    (_, line, *_) = show.children(document(child("gpu0", trusted=False)), None)
+    assert "ready, no answer" in line
+
+
+def test_why_a_ready_child_once_died_is_no_news() -> None:
+    assert len(show.children(document(child("gpu0", reason="exit status 1")), None)) == 2
+
+
+def test_when_it_is_tried_again_is_told() -> None:
+    waiting = child("gpu0", phase=Phase.BACKOFF, reason="exit status 1", next_s=112.0)
+    assert show.children(document(waiting), None)[-1] == "gpu0: exit status 1 (again in 12s)"
+    starting = child("gpu0", phase=Phase.STARTING, reason="exit status 1", next_s=112.0)
+    assert show.children(document(starting), None)[-1] == "gpu0: exit status 1"
+
+
+def test_a_quarantined_child_is_not_merely_stopped() -> None:
+    sick = child("gpu0", phase=Phase.STOPPED, quarantine="GPU 0: Xid 79", reason="asked to stop")
+    lines = show.children(document(sick), None)
+    assert "quarantined" in lines[1]
+    assert lines[-1] == "gpu0: GPU 0: Xid 79"
+
+
+def test_a_newer_program_on_disk_is_offered() -> None:
+    assert "ollamactl restart --rolling" in show.children(document(child("gpu0", outdated=True)), None)[-1]
+
+
+def test_a_runner_where_it_should_not_be_is_told() -> None:
+    pinning = Pinning(Proof.WRONG_GPU, "m:latest runs on GPU 1")
+    assert show.children(document(child("gpu0", pinning=pinning)), None)[-1] == "gpu0: m:latest runs on GPU 1"
+
+
+def test_a_reason_is_shown_without_what_a_terminal_would_obey() -> None:
+    lines = show.children(document(child("gpu0", phase=Phase.BACKOFF, reason="bad \x1b[31m")), None)
+    assert lines[-1] == "gpu0: bad ?[31m"
+
+
+def test_no_gpu_no_request_no_model_and_no_operation_are_said_in_words() -> None:
+    assert show.gpus({"gpus": []}, 80) == ["no child has a GPU: they run on the CPU"]
+    assert show.requests({"requests": [], "waiting": 0}, 80) == ["nothing is in flight"]
+    assert show.models({"models": []}, 80) == ["there are no models: get one with ollamactl pull MODEL"]
+    assert show.operations({"operations": []}, 80) == ["no long operation has run"]
+
+
+def test_requests_tell_for_how_long_they_have_been_silent() -> None:
+    told = {
+        "waiting": 2,
+        "requests": [
+            {"child": "gpu0", "model": "m:latest", "age_s": 10.0, "heard_age_s": 0.25, "held": True},
+            {"child": "gpu1", "model": None, "age_s": 2.0, "heard_age_s": None, "held": False},
+        ],
+    }
+    assert show.requests(told, None) == [
+        "CHILD  MODEL      AGE  LAST BYTE",
+        "gpu0   m:latest   10s  0.2s ago, its client is slow",
+        "gpu1   -         2.0s  none yet",
+        "2 more wait for a child",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"step": "drains", "child": "gpu0", "streams": 3}, "gpu0: drains (streams 3)"),
+        (
+            {"step": "configuration", "changed": ["log.level", "a.b"], "added": []},
+            "configuration (changed log.level, a.b)",
+        ),
+        ({"step": "configuration", "changed": [], "added": []}, "configuration (changed nothing)"),
+        ({"child": "gpu0", "step": "ready", "ollama_version": None}, "gpu0: ready"),
+        ({"models": 3}, "models 3"),
+        ({"step": "\x1b[2J"}, "?[2J"),
+    ],
+)
+def test_progress_reads_as_a_line(facts: dict[str, object], said: str) -> None:
+    assert show.progress(facts) == said
