@@ -77,3 +77,4 @@ async def _load_again(fleet: Fleet, child: Child, models: Iterable[str], tell: T
         )
         with suppress(NoAnswer):  # an embedding model can't be loaded so; it is when it is next asked
             await client.load(model)
+            child.has_begun(child.state.life, model)

@@ -20,13 +20,6 @@ from tests.support.real_ollama import RECITE
 Tables = Mapping[str, dict[str, Any]]
 
 
-@pytest.fixture
-def orders(tmp_path: Path) -> Path:
-    folder = tmp_path / "orders"
-    folder.mkdir()
-    return folder
-
-
 @asynccontextmanager
 async def odd_daemon(
     daemons: Daemons, program: Path, orders: Path, tables: Tables | None = None

@@ -20,6 +20,8 @@ import tomli_w
 
 PATIENCE_S: Final = 30.0
 LOOK_S: Final = 0.02
+BASE_PORT: Final = 12_000 + os.getpid() % 400 * 50
+"""Other test runs on this machine have others, below what the kernel hands out."""
 
 
 class Daemon:
@@ -185,7 +187,7 @@ def _configuration(
         "proxy": {"listen": "127.0.0.1:0"},
         "status": {"listen": "127.0.0.1:0"},
         "control": {"socket": str(folder / "control.sock")},
-        "ollama": {"binary": str(program), "home": str(folder / "home"), "base_port": 11_600},
+        "ollama": {"binary": str(program), "home": str(folder / "home"), "base_port": BASE_PORT},
         "gpus": {"cpu_children": 2},
         "models": {"path": str(store or folder / "models")},
         "log": {"level": "debug", "format": "json"},

@@ -1,0 +1,167 @@
+"""A rolling restart, a reload and a new program: nobody waits in vain, and no child is restarted without need."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import tomli_w
+
+from tests.support.control_face import ollamactl
+from tests.support.daemon import Daemon, Daemons, send_signal, until
+from tests.support.orders import odd
+from tests.support.real_ollama import RECITE
+
+
+async def _ask(session: aiohttp.ClientSession) -> str:
+    request = {"model": RECITE, "prompt": "go", "options": {"num_predict": 3}, "stream": False}
+    async with session.post("/api/generate", json=request) as answer:
+        assert answer.status == 200, await answer.text()
+        await answer.read()
+        return answer.headers["X-Ollamad-Child"]
+
+
+async def _lives(daemon: Daemon) -> dict[str, int]:
+    return {child["id"]: child["life"] for child in (await daemon.status())["children"]}
+
+
+async def test_a_rolling_restart_under_load_keeps_a_child_ready_loses_nothing_and_loads_again(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    async with (
+        daemons.run(ollama_binary, store=model_store) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        await daemon.until_ready(2)
+        assert {await _ask(session) for _ in range(1)} <= {"cpu0", "cpu1"}
+        await asyncio.gather(_ask(session), _ask(session))
+        over, least = asyncio.Event(), 2
+        answered = 0
+
+        async def keep_asking() -> None:
+            nonlocal answered
+            while not over.is_set():
+                await _ask(session)
+                answered += 1
+
+        async def keep_looking() -> None:
+            nonlocal least
+            while not over.is_set():
+                children = (await daemon.status())["children"]
+                least = min(least, sum(child["routable"] for child in children))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_asking())
+            tasks.create_task(keep_looking())
+            code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
+            over.set()
+        assert code == 0, err + daemon.explain()
+        assert least == 1, out
+        assert answered > 0
+        assert await _lives(daemon) == {"cpu0": 2, "cpu1": 2}
+        last = (await daemon.status())["children"][-1]
+        assert [model["name"] for model in last["models"]] == [RECITE], "what it had is loaded again"
+        assert [child["deaths"] for child in (await daemon.status())["children"]] == [0, 0]
+
+
+async def test_a_rolling_restart_that_would_leave_too_few_ready_is_refused(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    config = odd(orders, gpus={"cpu_children": 1})
+    config["ollama"]["start_timeout_s"] = 0.5
+    async with daemons.run(odd_ollama, config) as daemon:
+        await daemon.until_ready(1)
+        code, _, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
+        assert (code, "rolling_ready_min = 1" in err) == (1, True), err
+        assert await _lives(daemon) == {"cpu0": 1}
+
+
+def _change(daemon: Daemon, table: str, **values: Any) -> None:
+    file = daemon.folder / "config.toml"
+    config = tomllib.loads(file.read_text())
+    config[table] = {**config[table], **values}
+    file.write_text(tomli_w.dumps(config))
+
+
+async def _reload(daemon: Daemon) -> None:
+    before = len(daemon.said("configuration reloaded"))
+    send_signal(daemon.process.pid, signal.SIGHUP)
+    await until(lambda: len(daemon.said("configuration reloaded")) > before, daemon.explain)
+
+
+async def test_a_reload_that_concerns_no_child_restarts_none_and_is_in_force(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        _change(daemon, "proxy", allowed_hosts=["chat.example.com"])
+        _change(daemon, "log", level="info")
+        await _reload(daemon)
+        async with (
+            aiohttp.ClientSession(daemon.base_url) as session,
+            session.post("/api/generate", json={}, headers={"Host": "chat.example.com"}) as answer,
+        ):
+            assert answer.status == 200
+        assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1}
+
+
+async def test_a_reload_restarts_the_children_whose_environment_differs_and_adds_and_removes_others(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        _change(daemon, "gpus", cpu_children=3)
+        await _reload(daemon)
+        await daemon.until_ready(3)
+        assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1, "cpu2": 1}
+        _change(daemon, "ollama", keep_alive="1h")
+        await _reload(daemon)
+        await until(lambda: _all_restarted(daemon), daemon.explain)
+        _change(daemon, "gpus", cpu_children=1)
+        await _reload(daemon)
+        await until(lambda: _children(daemon, {"cpu0": 2}), daemon.explain)
+
+
+async def _all_restarted(daemon: Daemon) -> bool:
+    return await _lives(daemon) == {"cpu0": 2, "cpu1": 2, "cpu2": 2}
+
+
+async def _children(daemon: Daemon, lives: dict[str, int]) -> bool:
+    return await _lives(daemon) == lives
+
+
+async def test_a_reload_of_a_wrong_file_changes_nothing_and_says_why(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        _change(daemon, "ollama", num_parallel=0)
+        send_signal(daemon.process.pid, signal.SIGHUP)
+        await until(lambda: daemon.said("reload refused"), daemon.explain)
+        assert "ollama.num_parallel = 0" in daemon.said("reload refused")[0]["reason"]
+        assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1}
+
+
+def _upgrade(program: Path) -> None:
+    """As a package manager does it: another file takes the name."""
+    new = program.with_suffix(".new")
+    new.write_text(program.read_text() + "# newer\n")
+    new.chmod(0o755)
+    new.rename(program)
+
+
+async def test_a_new_program_on_disk_is_told_and_taken_by_a_restart(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        _upgrade(odd_ollama)
+        await until(lambda: daemon.said("new ollama program"), daemon.explain)
+        assert [child["outdated"] for child in (await daemon.status())["children"]] == [True, True]
+        code, _, err = await ollamactl("--socket", str(daemon.control), "restart", "cpu1")
+        assert code == 0, err
+        assert [child["outdated"] for child in (await daemon.status())["children"]] == [True, False]
