@@ -72,8 +72,14 @@ async def run(
     Raises ConfigError or StartError where it can't start; nothing is left running then.
     """
     program = Program(find_program(config.ollama.binary, os.environ.get("PATH")))
-    with claim(config.control) as ours:  # first of all: of two ollamads on one socket the second starts nothing
-        await _run(config, program, ours, on_listening, reread or (lambda: config))
+    with (
+        claim(config.control) as ours,  # first of all: of two ollamads on one socket the second starts nothing
+        Signals(
+            signal.SIGTERM, signal.SIGINT
+        ) as stop,  # minded to the very end: one too many must not cut the end short
+        Signals(signal.SIGHUP) as hangup,
+    ):
+        await _run(config, program, ours, on_listening, reread or (lambda: config), (stop, hangup))
 
 
 async def _run(
@@ -82,6 +88,7 @@ async def _run(
     ours: Claim,
     on_listening: Callable[[Listening], None],
     reread: Callable[[], Config],
+    signals: tuple[Signals, Signals],
 ) -> None:
     adopt_orphans()
     gpu_thread = GpuThread(NvmlProvider(), timeout_s=config.gpus.call_timeout_s)
@@ -118,7 +125,7 @@ async def _run(
                 )
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
-                await _run_fleet(fleet, operations, control, instance)
+                await _run_fleet(fleet, operations, control, instance, signals)
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -128,22 +135,24 @@ async def _run(
     log.info("ollamad stopped")
 
 
-async def _run_fleet(fleet: Fleet, operations: Operations, control: ControlFace, instance: str) -> None:
+async def _run_fleet(
+    fleet: Fleet, operations: Operations, control: ControlFace, instance: str, signals: tuple[Signals, Signals]
+) -> None:
     """Run the children until a signal, then stop them; the warden lives longest."""
+    stop, hangup = signals
     async with asyncio.TaskGroup() as tasks:
-        with Signals(signal.SIGTERM, signal.SIGINT) as stop, Signals(signal.SIGHUP) as hangup:
-            warden = tasks.create_task(keep_warden(instance), name="warden")
-            children = tasks.create_task(fleet.run(), name="fleet")
-            minders = [
-                tasks.create_task(_stop_when_asked(fleet, stop), name="stop"),
-                tasks.create_task(_reload_when_asked(operations, hangup), name="reload"),
-                tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
-                tasks.create_task(control.run(), name="control"),
-            ]
-            await children
-            for minder in minders:
-                minder.cancel()
-            warden.cancel()
+        warden = tasks.create_task(keep_warden(instance), name="warden")
+        children = tasks.create_task(fleet.run(), name="fleet")
+        minders = [
+            tasks.create_task(_stop_when_asked(fleet, stop), name="stop"),
+            tasks.create_task(_reload_when_asked(operations, hangup), name="reload"),
+            tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
+            tasks.create_task(control.run(), name="control"),
+        ]
+        await children
+        for minder in minders:
+            minder.cancel()
+        warden.cancel()
 
 
 async def _stop_when_asked(fleet: Fleet, stop: Signals) -> None:

@@ -132,6 +132,27 @@ async def test_a_second_interrupt_hurries(daemons: Daemons, odd_ollama: Path, tm
         assert daemon.said("streams cut")[0]["why"] == "a second signal"
 
 
+async def test_an_interrupt_more_kills_children_that_take_their_time(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "all.stubborn").touch()
+    config: dict[str, dict[str, Any]] = {
+        "proxy": {"shutdown_grace_s": 600.0},
+        "ollama": {"env": {"ODD_ORDERS": str(orders)}, "stop_timeout_s": 600.0},
+    }
+    async with daemons.run(odd_ollama, config) as daemon:
+        await daemon.until_ready(2)
+        processes = daemon.all_processes()
+        send_signal(daemon.process.pid, signal.SIGINT)
+        await until(lambda: daemon.said("stopping"))
+        send_signal(daemon.process.pid, signal.SIGINT)
+        send_signal(daemon.process.pid, signal.SIGINT)
+        async with asyncio.timeout(30):
+            assert await daemon.process.wait() == 0
+        assert daemon.said("children abandoned")[0]["why"] == "a signal"
+        assert alive(processes) == []
+
+
 async def test_nothing_of_the_daemon_s_environment_leaks_into_a_child(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
