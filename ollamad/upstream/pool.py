@@ -8,20 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
 from ollamad.upstream.link import Link
 from ollamad.upstream.reply import Reply
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """The bounds of a pool; see the keys of `[proxy]`."""
-
-    connect_timeout_s: float
-    idle_max: int
-    """Connections that wait, per child; those that are busy are as many as there are requests."""
-    idle_s: float
-    head_max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +29,13 @@ class Question:
 
 
 class Pool:
-    """Owns every connection to every child."""
+    """Owns every connection to every child: as many busy ones as there are requests, and few that wait.
 
-    def __init__(self, limits: PoolLimits) -> None:
-        self._limits = limits
+    `settings` gives `[proxy]` as it is now: a reload may change it.
+    """
+
+    def __init__(self, settings: Callable[[], Proxy]) -> None:
+        self._settings = settings
         self._waiting: defaultdict[str, list[Link]] = defaultdict(list)
         """By address, the one that was used last at the end."""
         self._busy: set[Link] = set()
@@ -115,16 +108,17 @@ class Pool:
         host, _, port = address.rpartition(":")
         link = Link(lambda link: self._lost(address, link))
         loop = asyncio.get_running_loop()
+        timeout_s = self._settings().connect_timeout_s
         try:
-            async with asyncio.timeout(self._limits.connect_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await loop.create_connection(lambda: link, host, int(port))
         except (OSError, TimeoutError) as error:
-            raise NoAnswer(str(error) or f"did not accept within {self._limits.connect_timeout_s:g} s") from error
+            raise NoAnswer(str(error) or f"did not accept within {timeout_s:g} s") from error
         self._busy.add(link)
         return link
 
     def _send(self, link: Link, question: Question) -> Reply:
-        reply = Reply(link, question.method, question.heard, self._limits.head_max_bytes)
+        reply = Reply(link, question.method, question.heard, self._settings().child_header_max_bytes)
         link.ask(reply, question.head, question.body)
         return reply
 
@@ -132,9 +126,9 @@ class Pool:
         if link not in self._busy:
             return
         self._busy.discard(link)
-        waiting = self._waiting[address]
-        if link.release() and len(waiting) < self._limits.idle_max:
-            link.parked = asyncio.get_running_loop().call_later(self._limits.idle_s, link.abort)
+        waiting, settings = self._waiting[address], self._settings()
+        if link.release() and len(waiting) < settings.child_idle_connections_max:
+            link.parked = asyncio.get_running_loop().call_later(settings.child_idle_timeout_s, link.abort)
             waiting.append(link)
         else:
             link.abort()

@@ -1,0 +1,278 @@
+"""One client's connection: aiohttp's, with limits that it does not have and no patience for what is slow on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from ollamad.config.schema import Proxy
+from ollamad.errors import CapacityError
+from ollamad.proxy.shapes import error_body, error_response
+
+log = structlog.get_logger()
+
+SHORT: Final = frozenset({"GET", "HEAD"})
+"""Requests that are answered although the client has said that it will send no more; see `eof_received`."""
+_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TURNED_AWAY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
+    b"Content-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
+)
+RETRY_AFTER_S: Final = 5
+
+
+class Source(Protocol):
+    """Where the bytes come from that are written to a client: paused while the client does not take them."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def abort(self) -> None:
+        """Nobody wants them any more."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all connections of the listener have in common."""
+
+    look: Callable[[], Proxy]
+    """Gives `[proxy]` as it is now: a reload may change it."""
+    connections_possible: int
+    """As many as there are file descriptors for."""
+    connections: int = 0
+    kept_bytes: int = 0
+    """Of request bodies that are kept now, so that they can be sent again."""
+
+    @property
+    def settings(self) -> Proxy:
+        """The keys of `[proxy]`."""
+        return self.look()
+
+    @property
+    def full(self) -> bool:
+        """Whether there are more connections than there may be."""
+        return self.connections > min(self.settings.connections_max, self.connections_possible)
+
+    def keep(self, trip: Trip, size: int) -> None:
+        """Count more of a kept body. Raises CapacityError where all of them would be too much."""
+        if self.kept_bytes + size > self.settings.bodies_max_bytes:
+            raise CapacityError(
+                f"{self.kept_bytes} bytes of requests are kept already ([proxy] bodies_max_bytes); try again later",
+                RETRY_AFTER_S,
+            )
+        self.kept_bytes += size
+        trip.kept_bytes += size
+
+    def let_go(self, trip: Trip) -> None:
+        """A request is over."""
+        self.kept_bytes -= trip.kept_bytes
+        trip.kept_bytes = 0
+
+
+@dataclass(slots=True)
+class Trip:
+    """What our listener knows of one request, beside what it says itself."""
+
+    for_child: tuple[tuple[bytes, bytes], ...] = ()
+    """Header fields for the child: whose request it is."""
+    for_client: tuple[tuple[str, str], ...] = ()
+    """Header fields for the response: what a browser must know."""
+    kept_bytes: int = field(default=0)
+
+
+TRIP: Final = web.RequestKey("trip", Trip)
+
+
+class Connection(web.RequestHandler):
+    """A client's connection."""
+
+    __slots__ = ("_asked", "_half_closed", "_head_due", "_linger_due", "_stall_due", "_turned_away", "shared", "source")
+
+    def __init__(self, manager: web.Server, shared: Shared, **arguments: Any) -> None:
+        super().__init__(manager, **arguments)
+        self.shared = shared
+        self.source: Source | None = None
+        """What is being passed on to this client now."""
+        self._asked: str | None = None
+        """The method of the request that is being answered."""
+        self._half_closed = False
+        self._turned_away = False
+        self._head_due: asyncio.TimerHandle | None = None
+        self._stall_due: asyncio.TimerHandle | None = None
+        self._linger_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take it, unless there are too many: then its first request is answered with 503."""
+        super().connection_made(transport)
+        self.shared.connections += 1
+        self._turned_away = self.shared.full
+        high = self.shared.settings.stream_buffer_max_bytes
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=high, low=high // 4)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone: nobody wants what its child still says."""
+        if self._manager is not None:
+            self.shared.connections -= 1
+        _cancel(self._head_due, self._stall_due, self._linger_due)
+        if self.source is not None:
+            self.source.abort()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """More of a request; a head must be whole in time."""
+        if self._turned_away:
+            self._turn_away()
+            return
+        super().data_received(data)
+        waiting = self._waiter is not None and not self._waiter.done()
+        if not waiting:
+            _cancel(self._head_due)
+            self._head_due = None
+        elif data and self._head_due is None:
+            self._head_due = self._loop.call_later(self.shared.settings.header_timeout_s, self._head_is_late)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's protocols may say so; aiohttp's does not
+        """The client will send no more: it has left, or it has only closed its half, as `nc -N` does. Nobody can tell.
+
+        Go's server, and so Ollama, takes it for having left, and so do we, or a client that leaves while its request
+        waits would be generated for. Only short questions that were asked whole are still answered, within `linger_s`.
+        """
+        methods = {getattr(message, "method", "") for message, _ in self._messages}
+        methods |= {self._asked} if self._asked is not None else set()
+        if not methods or not methods <= SHORT:
+            return None
+        self._half_closed = True
+        self._linger_due = self._loop.call_later(self.shared.settings.linger_s, self._has_left)
+        if not self._messages:
+            self.close()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client takes less than is made for it: its child waits, though not for ever."""
+        super().pause_writing()
+        if self.source is not None:
+            self.source.pause()
+        self._stall_due = self._loop.call_later(self.shared.settings.client_stall_timeout_s, self._stalls)
+
+    def resume_writing(self) -> None:
+        """It takes again."""
+        super().resume_writing()
+        _cancel(self._stall_due)
+        if self.source is not None:
+            self.source.resume()
+
+    def taken(
+        self, message: RawRequestMessage, payload: StreamReader, writer: AbstractStreamWriter, task: asyncio.Task[None]
+    ) -> web.Request:
+        """The next request, about to be answered."""
+        self._asked = message.method
+        if self._half_closed and not self._messages:
+            self.close()
+        return web.Request(message, payload, self, writer, task, self._loop)
+
+    async def finish_response(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of a response."""
+        try:
+            return await super().finish_response(*arguments)
+        finally:
+            self._asked = None
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what could not be read as a request, in the shape of the API."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("a response has been begun")
+        reason = message or (str(exc) if exc else "the request could not be read")
+        log.info("request malformed", client=request.remote, status=status, reason=reason[:200])
+        response = error_response(request.path, status, reason)
+        response.headers["Server"] = "ollamad"
+        response.force_close()
+        return response
+
+    def log_exception(self, *_arguments: Any, **_more: Any) -> None:
+        """Aiohttp tells of clients that break off as of errors; the handler has told of it already."""
+
+    def _turn_away(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            body = json.dumps(error_body("/", 503, "too many connections; try again later")).encode()
+            self.transport.write(_TURNED_AWAY % (len(body), body))
+            log.warning("connection turned away", connections=self.shared.connections)
+        self.force_close()
+
+    def _head_is_late(self) -> None:
+        self._head_due = None
+        if self.transport is not None and self._waiter is not None and not self._waiter.done():
+            log.info("client too slow", waited_for="its request's head")
+            self.transport.write(_LATE)
+            self.force_close()
+
+    def _has_left(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _stalls(self) -> None:
+        if self.transport is not None:
+            log.info("client too slow", waited_for="its taking of a response")
+            self.transport.abort()
+
+
+class Listener(web.Server):
+    """Makes a `Connection` of each client's."""
+
+    def __init__(self, handler: Callable[[Any], Any], shared: Shared) -> None:
+        super().__init__(handler, request_factory=_taken, handler_cancellation=True)
+        self._shared = shared
+
+    def __call__(self) -> web.RequestHandler:
+        """A protocol for one more client."""
+        settings = self._shared.settings
+        return Connection(
+            self,
+            self._shared,
+            loop=self._loop,
+            access_log=None,  # the handler logs requests, with what it knows of them
+            auto_decompress=False,  # bodies pass as they are, with the header that says how they are encoded
+            keepalive_timeout=settings.keepalive_timeout_s,
+            lingering_time=settings.linger_s,
+            max_field_size=settings.header_max_bytes,
+            max_line_size=settings.header_max_bytes,
+        )
+
+
+def connection_of(request: web.BaseRequest) -> Connection:
+    """The connection that a request came on."""
+    return cast("Connection", request.protocol)
+
+
+def trip_of(request: web.Request) -> Trip:
+    """What our listener knows of a request."""
+    return request[TRIP]
+
+
+def _taken(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    return cast("Connection", protocol).taken(message, payload, writer, task)
+
+
+def _cancel(*timers: asyncio.TimerHandle | None) -> None:
+    for timer in timers:
+        if timer is not None:
+            timer.cancel()
