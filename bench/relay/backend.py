@@ -14,6 +14,8 @@ from urllib.parse import parse_qs
 
 import uvloop
 
+from bench.relay.load import many_files
+
 RECORD: Final = b'{"model":"m","created_at":"2026-01-01T00:00:00.000000000Z","response":"%b","done":false}\n' % (
     b"token " * 4
 )
@@ -114,5 +116,6 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
+    many_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -31,6 +32,10 @@ class Seen:
     refused: int = 0
     first_s: list[float] = field(default_factory=list)
     """From the request to the first byte of its response, each."""
+    began_s: list[float] = field(default_factory=list)
+    """When these were sent."""
+    told: int = 0
+    """Responses that ended with an error of their own format."""
     whole_s: list[float] = field(default_factory=list)
     """From the request to the last byte, each."""
 
@@ -66,11 +71,14 @@ class Client(asyncio.Protocol):
         if self._fresh:
             self._fresh = False
             self._seen.first_s.append(now_s - self._began_s)
+            self._seen.began_s.append(self._began_s)
             self._head(data)
         elif self._body_left is not None:
             self._body_left -= len(data)
         else:
             self._seen.records += data.count(b"}\n")
+        if b'"error"' in data:
+            self._seen.told += 1
         self._end = (self._end + data)[-5:]
         if self._body_left == 0 or (self._body_left is None and self._end == b"0\r\n\r\n"):
             self._over(now_s)
@@ -100,6 +108,12 @@ class Client(asyncio.Protocol):
         self._began_s = time.perf_counter()
         if self._transport is not None:
             self._transport.write(self._request)
+
+
+def many_files() -> None:
+    """Let this process have as many connections as it may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def drive(port: int, connections: int, requests: int, request: bytes, *, at_once: int = 512) -> Seen:
