@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
@@ -98,7 +99,17 @@ TRIP: Final = web.RequestKey("trip", Trip)
 class Connection(web.RequestHandler):
     """A client's connection."""
 
-    __slots__ = ("_asked", "_half_closed", "_head_due", "_linger_due", "_stall_due", "_turned_away", "shared", "source")
+    __slots__ = (
+        "_asked",
+        "_half_closed",
+        "_head_due",
+        "_linger_due",
+        "_stall_due",
+        "_turned_away",
+        "_wire",
+        "shared",
+        "source",
+    )
 
     def __init__(self, manager: web.Server, shared: Shared, **arguments: Any) -> None:
         super().__init__(manager, **arguments)
@@ -107,6 +118,8 @@ class Connection(web.RequestHandler):
         """What is being passed on to this client now."""
         self._asked: str | None = None
         """The method of the request that is being answered."""
+        self._wire: asyncio.Transport | None = None
+        """The transport, also when aiohttp has done with it and it has not yet sent all."""
         self._half_closed = False
         self._turned_away = False
         self._head_due: asyncio.TimerHandle | None = None
@@ -118,8 +131,14 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         self.shared.connections += 1
         self._turned_away = self.shared.full
-        high = self.shared.settings.stream_buffer_max_bytes
-        cast("asyncio.Transport", transport).set_write_buffer_limits(high=high, low=high // 4)
+        settings = self.shared.settings
+        high = settings.stream_buffer_max_bytes
+        self._wire = cast("asyncio.Transport", transport)
+        self._wire.set_write_buffer_limits(high=high, low=high // 4)
+        # Not only while a response is passed on: a closed transport waits for ever to flush what nobody reads.
+        self._wire.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.client_stall_timeout_s * 1000)
+        )
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone: nobody wants what its child still says."""
@@ -154,7 +173,7 @@ class Connection(web.RequestHandler):
         if not methods or not methods <= SHORT:
             return None
         self._half_closed = True
-        self._linger_due = self._loop.call_later(self.shared.settings.linger_s, self._has_left)
+        self._linger_due = self._loop.call_later(self.shared.settings.linger_s, self._abort)
         if not self._messages:
             self.close()
         return True
@@ -219,14 +238,13 @@ class Connection(web.RequestHandler):
             self.transport.write(_LATE)
             self.force_close()
 
-    def _has_left(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
+    def _abort(self) -> None:
+        if self._wire is not None:
+            self._wire.abort()
 
     def _stalls(self) -> None:
-        if self.transport is not None:
-            log.info("client too slow", waited_for="its taking of a response")
-            self.transport.abort()
+        log.info("client too slow", waited_for="its taking of a response")
+        self._abort()
 
 
 class Listener(web.Server):

@@ -22,10 +22,10 @@ from multidict import CIMultiDict
 from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
 from ollamad.proxy.connection import connection_of, trip_of
-from ollamad.proxy.headers import request_head, response_head, to_child, to_client, trailers
+from ollamad.proxy.headers import encoded, request_head, response_head, to_child, to_client, trailers
 from ollamad.proxy.shapes import in_band_error
 from ollamad.upstream.framing import LAST_CHUNK, chunk
-from ollamad.upstream.head import Field, Head, tokens
+from ollamad.upstream.head import Field, Head
 from ollamad.upstream.link import Link
 from ollamad.upstream.pool import Pool, Question
 from ollamad.upstream.reply import Reply
@@ -148,14 +148,14 @@ class Answer:
             raise ConnectionResetError("the client is gone")
         form = _form(incoming, self._head)
         fields = to_client(self._head.fields, self._outgoing.added) + form.fields
-        fields += [(name.encode(), value.encode()) for name, value in trip_of(incoming).for_client]
+        fields += encoded(trip_of(incoming).for_client)
         connection.source = _Held(self._link, self._outgoing.hold)
         try:
             reply.attach(
                 response_head(self._head, fields),
                 transport.write,
                 chunked=form.chunked,
-                trailers=trailers if b"trailers" in tokens(incoming.headers.get("TE", "").encode()) else None,
+                trailers=trailers if "trailers" in incoming.headers.get("TE", "").lower() else None,
             )
             broken = await reply.finish(self._idle_s)
         except BaseException:

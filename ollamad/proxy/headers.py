@@ -41,8 +41,13 @@ def to_client(fields: Iterable[Field], added: Mapping[str, str]) -> list[Field]:
     """A child's fields as the client gets them, and what ollamad adds, in place of what the child may have said."""
     names = {name.lower().encode() for name in added}
     kept = _without(fields, NOT_FOR_THE_CLIENT | names if names else NOT_FOR_THE_CLIENT)
-    kept += [(name.encode(), value.encode()) for name, value in added.items()]
+    kept += encoded(added.items())
     return kept
+
+
+def encoded(fields: Iterable[tuple[str, str]]) -> list[Field]:
+    """Fields as the bytes that they came in, where they came from aiohttp."""
+    return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in fields]
 
 
 def request_head(method: str, target: bytes, fields: Iterable[Field]) -> bytes:

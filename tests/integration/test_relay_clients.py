@@ -186,6 +186,32 @@ async def test_a_client_that_takes_nothing_is_cut() -> None:
             assert running.pool.busy == 0
 
 
+async def test_what_is_left_of_a_response_does_not_wait_for_ever_for_a_client_that_takes_nothing() -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 << 20), b"x" * (32 << 20))
+
+    limits = {"stream_buffer_max_bytes": 1 << 27, "keepalive_timeout_s": 0.1, "client_stall_timeout_s": 0.3}
+    async with fronted(script, **limits) as running:
+        with socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(GET)
+            await until(lambda: len(running.relayed) == 1)
+            await until(lambda: running.shared.connections == 0)
+
+
+async def test_fields_that_are_no_text_pass_as_they_are() -> None:
+    async def script(talk: Talk) -> None:
+        head, _ = await talk.request()
+        value = head.partition(b"X-Odd: ")[2].partition(b"\r\n")[0]
+        await talk.say(b"HTTP/1.1 200 OK\r\nX-Odd: %b\r\nContent-Length: 0\r\n\r\n" % value)
+
+    async with fronted(script, allowed_origins=("https://*",)) as running:
+        odd = b"\r\nX-Odd: \xff\xe4x\r\nTE: \xff\r\nOrigin: https://\xff\r\n\r\n"
+        answer = await running.ask(CLOSE.replace(b"\r\n\r\n", odd))
+        assert b"X-Odd: \xff\xe4x\r\n" in answer
+        assert b"Access-Control-Allow-Origin: https://\xff\r\n" in answer
+
+
 async def test_a_head_that_comes_too_slowly_is_cut() -> None:
     async with fronted(obliging, header_timeout_s=0.1) as running:
         assert (await running.ask(b"GET /x HTTP/1.1\r\nHost:")).startswith(b"HTTP/1.1 408")
