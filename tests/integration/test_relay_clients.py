@@ -155,7 +155,7 @@ async def test_a_client_that_reads_slowly_stops_the_reading_from_its_child() -> 
             await talk.say(megabyte)
             sent += len(megabyte)
 
-    async with fronted(script) as running:
+    async with fronted(script, stream_idle_timeout_s=0.1) as running:  # its waiting is not the child's silence
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1024)
         writer.write(CLOSE)
         await reader.readuntil(b"\r\n\r\n")

@@ -152,6 +152,24 @@ async def test_a_thousand_requests_with_clients_that_leave_anywhere_leave_nothin
         assert (await running.ask(GET)).endswith(b"0\r\n\r\n")
 
 
+async def test_hundreds_of_streams_at_once_all_come_to_their_last_record() -> None:
+    streams, records = 400, 20
+    everybody = asyncio.Barrier(streams)
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.say(STREAM)
+        await everybody.wait()
+        for number in range(records):
+            await talk.say(b"5\r\n{%02d}\n\r\n" % number)
+        await talk.say(b"0\r\n\r\n")
+
+    async with fronted(script) as running:
+        answers = await asyncio.gather(*(running.ask(GET) for _ in range(streams)))
+    whole = b"".join(b"{%02d}\n" % number for number in range(records))
+    assert {b"".join(line + b"\n" for line in answer.split(b"\n") if line[:1] == b"{") for answer in answers} == {whole}
+
+
 async def test_a_child_that_does_not_accept_is_no_answer() -> None:
     async with fronted(obliging) as running:
         pass
