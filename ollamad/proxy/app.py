@@ -11,10 +11,11 @@ from aiohttp import web
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
 from ollamad.fleet.fleet import Fleet
-from ollamad.proxy.connection import Listener, Shared
+from ollamad.proxy.connection import Listener
 from ollamad.proxy.exchange import Relay
 from ollamad.proxy.front import Front
 from ollamad.proxy.handler import Handler
+from ollamad.proxy.shared import Shared
 from ollamad.upstream.pool import Pool
 
 SPARE_FILES: Final = 256

@@ -11,7 +11,8 @@ from aiohttp import ClientPayloadError, web
 from aiohttp.http import HttpProcessingError, HttpVersion11
 
 from ollamad.errors import ClientError
-from ollamad.proxy.connection import connection_of, trip_of
+from ollamad.proxy.connection import connection_of
+from ollamad.proxy.shared import trip_of
 
 MALFORMED: Final = (web.RequestPayloadError, ClientPayloadError, HttpProcessingError)
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -6,8 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
@@ -15,9 +14,8 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from ollamad.config.schema import Proxy
-from ollamad.errors import CapacityError
 from ollamad.proxy.shapes import error_body, error_response
+from ollamad.proxy.shared import Shared, Source
 
 log = structlog.get_logger()
 
@@ -28,72 +26,6 @@ _TURNED_AWAY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
     b"Content-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
 )
-RETRY_AFTER_S: Final = 5
-
-
-class Source(Protocol):
-    """Where the bytes come from that are written to a client: paused while the client does not take them."""
-
-    def pause(self) -> None:
-        """Read no more for now."""
-
-    def resume(self) -> None:
-        """Read on."""
-
-    def abort(self) -> None:
-        """Nobody wants them any more."""
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all connections of the listener have in common."""
-
-    look: Callable[[], Proxy]
-    """Gives `[proxy]` as it is now: a reload may change it."""
-    connections_possible: int
-    """As many as there are file descriptors for."""
-    connections: int = 0
-    kept_bytes: int = 0
-    """Of request bodies that are kept now, so that they can be sent again."""
-
-    @property
-    def settings(self) -> Proxy:
-        """The keys of `[proxy]`."""
-        return self.look()
-
-    @property
-    def full(self) -> bool:
-        """Whether there are more connections than there may be."""
-        return self.connections > min(self.settings.connections_max, self.connections_possible)
-
-    def keep(self, trip: Trip, size: int) -> None:
-        """Count more of a kept body. Raises CapacityError where all of them would be too much."""
-        if self.kept_bytes + size > self.settings.bodies_max_bytes:
-            raise CapacityError(
-                f"{self.kept_bytes} bytes of requests are kept already ([proxy] bodies_max_bytes); try again later",
-                RETRY_AFTER_S,
-            )
-        self.kept_bytes += size
-        trip.kept_bytes += size
-
-    def let_go(self, trip: Trip) -> None:
-        """A request is over."""
-        self.kept_bytes -= trip.kept_bytes
-        trip.kept_bytes = 0
-
-
-@dataclass(slots=True)
-class Trip:
-    """What our listener knows of one request, beside what it says itself."""
-
-    for_child: tuple[tuple[bytes, bytes], ...] = ()
-    """Header fields for the child: whose request it is."""
-    for_client: tuple[tuple[str, str], ...] = ()
-    """Header fields for the response: what a browser must know."""
-    kept_bytes: int = field(default=0)
-
-
-TRIP: Final = web.RequestKey("trip", Trip)
 
 
 class Connection(web.RequestHandler):
@@ -273,11 +205,6 @@ class Listener(web.Server):
 def connection_of(request: web.BaseRequest) -> Connection:
     """The connection that a request came on."""
     return cast("Connection", request.protocol)
-
-
-def trip_of(request: web.Request) -> Trip:
-    """What our listener knows of a request."""
-    return request[TRIP]
 
 
 def _taken(

@@ -16,23 +16,22 @@ from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 
 from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
-from ollamad.proxy.connection import connection_of, trip_of
-from ollamad.proxy.headers import encoded, request_head, response_head, to_child, to_client, trailers
-from ollamad.proxy.shapes import in_band_error
+from ollamad.proxy.connection import connection_of
+from ollamad.proxy.form import form_of, question_of, tell_broken
+from ollamad.proxy.headers import encoded, response_head, to_client, trailers
+from ollamad.proxy.shared import trip_of
 from ollamad.upstream.framing import LAST_CHUNK, chunk
-from ollamad.upstream.head import Field, Head
+from ollamad.upstream.head import Head
 from ollamad.upstream.link import Link
-from ollamad.upstream.pool import Pool, Question
+from ollamad.upstream.pool import Pool
 from ollamad.upstream.reply import Reply
 
 REFUSAL_MAX_BYTES: Final = 65_536
 """How much of a child's 5xx is kept, to be told when no other child does better."""
-BROKEN: Final = "the child that was answering is gone, and the answer can't be continued; send the request again"
 
 
 class Hold(Protocol):
@@ -112,7 +111,7 @@ class Relay:
         Left by a cancellation, it closes the connection to the child, which makes Ollama stop generating.
         """
         body = outgoing.body
-        question = _question(outgoing, base_url.removeprefix("http://"))
+        question = question_of(outgoing.incoming, body, base_url.removeprefix("http://"), outgoing.heard)
         async with self._pool.ask(question) as (link, reply):
             if body is None or isinstance(body, bytes):
                 yield await self._answer(outgoing, link, reply)
@@ -146,7 +145,7 @@ class Answer:
         transport = connection.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        form = _form(incoming, self._head)
+        form = form_of(incoming, self._head)
         fields = to_client(self._head.fields, self._outgoing.added) + form.fields
         fields += encoded(trip_of(incoming).for_client)
         connection.source = _Held(self._link, self._outgoing.hold)
@@ -165,7 +164,7 @@ class Answer:
             connection.source = None
         keep_alive = form.keep_alive
         if broken is not None:
-            keep_alive = _tell_broken(transport, incoming, self._head, reply, form) and keep_alive
+            keep_alive = tell_broken(transport, incoming, self._head, reply, form) and keep_alive
         return Relayed(Sent(self.status, keep_alive=keep_alive), reply.body_bytes, broken, reply.tail.bytes())
 
 
@@ -186,56 +185,6 @@ class _Held:
 
     def abort(self) -> None:
         self.link.abort()
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """How the client is sent a response."""
-
-    chunked: bool
-    keep_alive: bool
-    fields: list[Field]
-    """What says so."""
-
-
-def _form(incoming: web.Request, head: Head) -> _Form:
-    is_1_1 = incoming.version >= HttpVersion11
-    keep_alive = incoming.keep_alive and incoming.content.is_eof()  # else it may be that nobody reads the rest of it
-    chunked = False
-    fields: list[Field] = []
-    if head.length is not None:
-        fields.append((b"Content-Length", b"%d" % head.length))
-    elif head.has_body(incoming.method) and is_1_1:
-        chunked = True
-        fields.append((b"Transfer-Encoding", b"chunked"))
-    elif head.has_body(incoming.method):
-        keep_alive = False
-    if not keep_alive:
-        fields.append((b"Connection", b"close"))
-    elif not is_1_1:
-        fields.append((b"Connection", b"keep-alive"))
-    return _Form(chunked, keep_alive, fields)
-
-
-def _question(outgoing: Outgoing, address: str) -> Question:
-    incoming, body = outgoing.incoming, outgoing.body
-    fields = [(b"Host", address.encode()), *to_child(incoming.raw_headers), *trip_of(incoming).for_child]
-    whole = body if isinstance(body, bytes) else b"" if body is None else None
-    length = incoming.content_length if whole is None else len(whole)
-    if length is None:
-        fields.append((b"Transfer-Encoding", b"chunked"))
-    elif length or incoming.method in {"POST", "PUT", "PATCH"} or "Content-Length" in incoming.headers:
-        fields.append((b"Content-Length", b"%d" % length))
-    head = request_head(incoming.method, _target(incoming), fields)
-    return Question(address, incoming.method, head, whole, outgoing.heard)
-
-
-def _target(incoming: web.Request) -> bytes:
-    """The path and query as the client wrote them, without the scheme and host that a proxy's client would add."""
-    raw = incoming.raw_path
-    if not raw.startswith("/") or "#" in raw:
-        raw = incoming.rel_url.raw_path_qs
-    return raw.encode("utf-8", "surrogateescape")
 
 
 @asynccontextmanager
@@ -277,18 +226,3 @@ async def _refused(outgoing: Outgoing, head: Head, reply: Reply) -> Refused:
         for name, value in to_client(head.fields, outgoing.added)
     )
     return Refused(head.status, headers, bytes(body[:REFUSAL_MAX_BYTES]))
-
-
-def _tell_broken(transport: asyncio.Transport, incoming: web.Request, head: Head, reply: Reply, form: _Form) -> bool:
-    """End a stream that broke so that the client knows: by a record of it, else by a connection that ends too soon.
-
-    Gives whether the connection can still be used.
-    """
-    content_type = head.first(b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
-    mid_line = not reply.tail.ends_line()
-    record = in_band_error(incoming.path, content_type, BROKEN, mid_line=mid_line)
-    if record is None or head.length is not None or transport.is_closing():
-        transport.abort()
-        return False
-    transport.write(chunk(record) + LAST_CHUNK if form.chunked else record)
-    return True

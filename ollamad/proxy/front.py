@@ -7,11 +7,11 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from ollamad.proxy.connection import TRIP, Shared, Trip
 from ollamad.proxy.cors import Origins
 from ollamad.proxy.exchange import Sent
 from ollamad.proxy.forwarded import TrustedProxies
 from ollamad.proxy.shapes import error_response
+from ollamad.proxy.shared import TRIP, Shared, Trip
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

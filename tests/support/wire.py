@@ -13,10 +13,11 @@ from aiohttp import web
 from ollamad.config.schema import Proxy
 from ollamad.errors import CapacityError, ClientError, NoAnswer
 from ollamad.proxy.body import kept, streamed
-from ollamad.proxy.connection import Listener, Shared
+from ollamad.proxy.connection import Listener
 from ollamad.proxy.exchange import Outgoing, Refused, Relay, Relayed
 from ollamad.proxy.front import Front
 from ollamad.proxy.shapes import error_response
+from ollamad.proxy.shared import Shared
 from ollamad.upstream.pool import Pool
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
