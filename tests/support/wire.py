@@ -113,6 +113,8 @@ async def fronted(script: Script, **settings: Any) -> AsyncIterator[Fronted]:
                 talking.discard(task)
 
         async def hush() -> None:
+            for _ in range(3):  # connections that were accepted just now begin their talk
+                await asyncio.sleep(0)
             for task in talking:
                 task.cancel()
             while talking:
@@ -120,8 +122,8 @@ async def fronted(script: Script, **settings: Any) -> AsyncIterator[Fronted]:
             await asyncio.sleep(0)  # for transports to close
 
         child = await asyncio.start_server(accepted, "127.0.0.1", 0, limit=1 << 24)
-        stack.callback(child.close)
         stack.push_async_callback(hush)
+        stack.callback(child.close)
         base_url = f"http://127.0.0.1:{child.sockets[0].getsockname()[1]}"
         relay = Relay(running.pool, lambda: proxy)
 
