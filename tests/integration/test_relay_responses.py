@@ -7,6 +7,7 @@ import json
 from contextlib import suppress
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -234,7 +235,8 @@ def test_whatever_a_child_says_the_client_gets_an_end_and_the_next_request_its_o
                 await running.ask(GET)
             assert (await running.ask(GET)).endswith(b"\r\n\r\nok")
 
-    asyncio.run(one())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the loop that a daemon runs on
+        runner.run(one())
 
 
 def unchunked(wire: bytes) -> bytes:
