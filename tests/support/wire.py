@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -93,39 +93,9 @@ class Fronted:
 async def fronted(script: Script, **settings: Any) -> AsyncIterator[Fronted]:
     """Run them until the block ends. The child runs `script` for each connection; paths with `/upload` are streamed."""
     proxy = Proxy(**settings)
-    async with AsyncExitStack() as stack:
-        running = Fronted(0, Pool(lambda: proxy), Shared(lambda: proxy, connections_possible=1000))
-
-        talking: set[asyncio.Task[None]] = set()
-
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            talking.add(task)
-            running.connections += 1
-            try:
-                with suppress(ConnectionError, asyncio.IncompleteReadError):
-                    await script(Talk(reader, writer, running.connections - 1))
-                writer.close()
-            except asyncio.CancelledError:
-                writer.transport.abort()
-            finally:
-                talking.discard(task)
-
-        async def hush() -> None:
-            for _ in range(3):  # connections that were accepted just now begin their talk
-                await asyncio.sleep(0)
-            for task in talking:
-                task.cancel()
-            while talking:
-                await asyncio.sleep(0)
-            await asyncio.sleep(0)  # for transports to close
-
-        child = await asyncio.start_server(accepted, "127.0.0.1", 0, limit=1 << 24)
-        stack.push_async_callback(hush)
-        stack.callback(child.close)
-        base_url = f"http://127.0.0.1:{child.sockets[0].getsockname()[1]}"
-        relay = Relay(running.pool, lambda: proxy)
+    running = Fronted(0, Pool(lambda: proxy), Shared(lambda: proxy, connections_possible=1000))
+    relay = Relay(running.pool, lambda: proxy)
+    async with _child(script, running) as base_url:
 
         async def handle(incoming: web.Request) -> web.StreamResponse:
             try:
@@ -134,14 +104,47 @@ async def fronted(script: Script, **settings: Any) -> AsyncIterator[Fronted]:
                 running.left += 1
                 raise
 
-        listener = Listener(Front(handle, running.shared).answer, running.shared)
-        runner = web.ServerRunner(listener, shutdown_timeout=0.1)
+        runner = web.ServerRunner(Listener(Front(handle, running.shared).answer, running.shared), shutdown_timeout=0.1)
         await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        running.port = runner.addresses[0][1]
-        stack.callback(running.pool.close)
-        yield running
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            running.port = runner.addresses[0][1]
+            yield running
+        finally:
+            running.pool.close()
+            await runner.cleanup()
+
+
+@asynccontextmanager
+async def _child(script: Script, running: Fronted) -> AsyncIterator[str]:
+    talking: set[asyncio.Task[None]] = set()
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        talking.add(task)
+        running.connections += 1
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await script(Talk(reader, writer, running.connections - 1))
+            writer.close()
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            talking.discard(task)
+
+    child = await asyncio.start_server(accepted, "127.0.0.1", 0, limit=1 << 24)
+    try:
+        yield f"http://127.0.0.1:{child.sockets[0].getsockname()[1]}"
+    finally:
+        child.close()
+        for _ in range(3):  # connections that were accepted just now begin their talk
+            await asyncio.sleep(0)
+        for task in talking:
+            task.cancel()
+        while talking:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # for transports to close
 
 
 def length_of(head: bytes) -> int:
