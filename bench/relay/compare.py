@@ -43,8 +43,8 @@ class Work:
     requests: int
 
 
-FULL: Final = Work(rounds=5, chunks=300, requests=20_000)
-QUICK: Final = Work(rounds=3, chunks=100, requests=4_000)
+FULL: Final = Work(rounds=5, chunks=600, requests=20_000)
+QUICK: Final = Work(rounds=3, chunks=300, requests=4_000)
 
 
 async def measure(work: Work, folder: Path) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def tell(found: dict[str, Any], compared: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+    parser.add_argument("--quick", action="store_true", help="less of it")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     with (
