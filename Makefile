@@ -11,7 +11,8 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check bench-supervision clean environment
+.PHONY: help run test check clean environment bench-supervision
+.PHONY: bench bench-relay bench-relay-many bench-relay-leaks bench-relay-failover
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -19,6 +20,8 @@ help:
 	@echo 'make test    everything that must hold: the checks, then the tests (ARGS="-k word" for some of them)'
 	@echo 'make check   the checks alone: ruff, mypy, import-linter'
 	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back (ARGS=--quick)'
+	@echo 'make bench-relay           what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
+	@echo 'make bench-relay-many      5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
 	@echo 'make clean   delete .venv and the caches of this checkout'
 	@echo
 	@echo 'PYTHON=...   the Python, 3.11 or newer, to make .venv with; now: $(PYTHON)'
@@ -45,6 +48,20 @@ check: environment
 bench-supervision: environment
 	@$(MAKE) -s $(VENV)/.installed-dev
 	@$(BIN)/python -m bench.supervision $(ARGS)
+
+# Beside real peers, in one run; ARGS="--quick --json FILE". nginx and HAProxy come out of Debian's archive, unpacked
+# into the cache of the demo: nothing is installed, and it needs no root.
+bench-relay:
+	@$(MAKE) -s bench PART=compare
+bench-relay-many:
+	@$(MAKE) -s bench PART=many
+bench-relay-leaks:
+	@$(MAKE) -s bench PART=leaks
+bench-relay-failover:
+	@$(MAKE) -s bench PART=failover
+bench: environment
+	@$(MAKE) -s $(VENV)/.installed-dev
+	@$(BIN)/python -m bench.relay.$(PART) $(ARGS)
 
 clean:
 	@$(SAY) 'deleting $(VENV) and the caches'

@@ -53,6 +53,9 @@ LEFTOVERS_S: Final = 10.0
 ABANDON_AFTER_S: Final = 10.0
 """How long a child may still be there after its TERM should have been followed by KILL."""
 
+BACKLOG: Final = 4096
+"""Clients that may connect at once before one of them is looked at; the kernel has a limit of its own (somaxconn)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listening:
@@ -180,12 +183,12 @@ async def _reload_when_asked(operations: Operations, hangup: Signals) -> None:
             log.warning("reload refused", reason=str(error))
 
 
-async def _listen(runner: web.AppRunner, key: str, text: str) -> Address:
+async def _listen(runner: web.BaseRunner, key: str, text: str) -> Address:
     """Open one listener. Raises StartError where the address can't be had, naming who has it."""
     address = parse_address(text)
     await runner.setup()
     try:
-        await web.TCPSite(runner, address.host, address.port).start()
+        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
     except OSError as error:
         holder = _holder(address.port)
         raise StartError(

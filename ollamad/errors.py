@@ -78,3 +78,11 @@ class CapacityError(OllamadError):
 
 class NoAnswer(OllamadError):
     """A child failed before the first byte of its response: the request may be sent elsewhere."""
+
+
+class Malformed(OllamadError):
+    """A child's response is not HTTP as RFC 9112 has it: nobody can say for sure where it ends, so it is refused."""
+
+
+class StreamBroken(OllamadError):
+    """A child failed after the first byte of its response: the client holds part of it, and it is not sent again."""

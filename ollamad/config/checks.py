@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ OWNED_VARIABLES: Final[Mapping[str, str]] = {
     "OLLAMA_LOAD_TIMEOUT": "ollama.load_timeout_s",
     "LLAMA_ARG_CACHE_RAM": "ollama.prompt_cache_mib",
     "LLAMA_ARG_FIT_TARGET": "ollama.fit_margin_mib",
+    "OLLAMA_ORIGINS": "proxy.allowed_origins",
     "HOME": "ollama.home",
     "CUDA_VISIBLE_DEVICES": "gpus.include",
     "HIP_VISIBLE_DEVICES": "gpus.include",
@@ -52,7 +54,7 @@ def check(config: Config, origins: Mapping[str, str], home: str) -> list[Problem
         return Problem(key, message, json.dumps(value, default=str), origins.get(key, "default"))
 
     found: list[Problem] = []
-    for part in (_addresses, _gpus, _environment, _backoff, _access):
+    for part in (_addresses, _proxies, _gpus, _environment, _backoff, _access):
         found += part(config, problem)
     found += _paths(config, problem, home)
     found += _socket(config, problem, home)
@@ -72,6 +74,21 @@ def _addresses(config: Config, problem: _Report) -> Iterator[Problem]:
             continue
         if address.port and (other := seen.setdefault(str(address), key)) != key:
             yield problem(key, listen, f"is also {other}; each needs an address of its own")
+
+
+def _proxies(config: Config, problem: _Report) -> Iterator[Problem]:
+    for network in config.proxy.trusted_proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            yield problem("proxy.trusted_proxies", network, 'is no address or network such as "10.0.0.0/8" or "::1"')
+    for origin in config.proxy.allowed_origins:
+        if origin != "*" and ("://" not in origin or origin.count("*") > 1):
+            yield problem(
+                "proxy.allowed_origins",
+                origin,
+                'is no origin such as "https://chat.example.com"; "*" may stand in it once',
+            )
 
 
 def _gpus(config: Config, problem: _Report) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -136,7 +137,7 @@ class Fleet:
     @asynccontextmanager
     async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
         """The right to send this request to a child; see `Dispatcher.lease`."""
-        async with self._dispatcher.lease(request, self.snapshot, wait=wait) as lease:
+        async with self._dispatcher.lease(request, partial(self.snapshot, streams=False), wait=wait) as lease:
             try:
                 yield lease
             finally:
@@ -165,16 +166,16 @@ class Fleet:
         if model is not None and (child := self._children.get(lease.child)):
             child.has_begun(lease.life, model)
 
-    def snapshot(self) -> Snapshot:
-        """What is true now."""
+    def snapshot(self, *, streams: bool = True) -> Snapshot:
+        """What is true now. Without `streams`, which routing needs none of, it costs as much on 5,000 as on one."""
         return Snapshot(
             taken_at_s=time.monotonic(),
-            children=tuple(self._view(child) for child in self._children.values()),
+            children=tuple(self._view(child, streams=streams) for child in self._children.values()),
             waiting=self._dispatcher.waiting,
             stopping=self._stopping,
         )
 
-    def _view(self, child: Child) -> ChildView:
+    def _view(self, child: Child, *, streams: bool) -> ChildView:
         state, known = child.state, child.known
         return ChildView(
             id=child.plan.id,
@@ -182,7 +183,7 @@ class Fleet:
             phase=state.phase,
             trusted=known.trusted,
             in_flight=self._dispatcher.in_flight(child.plan.id),
-            streams=child.streams(),
+            streams=child.streams() if streams else (),
             slots=self.config.ollama.num_parallel,
             life=state.life,
             residents=known.residents,

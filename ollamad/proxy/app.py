@@ -1,38 +1,62 @@
-"""The proxy's listener as an aiohttp application."""
+"""The proxy's listener, put together."""
 
 from __future__ import annotations
 
+import resource
+from typing import Final
+
 import aiohttp
 from aiohttp import web
-from aiohttp.http import SERVER_SOFTWARE
 
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
 from ollamad.fleet.fleet import Fleet
+from ollamad.proxy.connection import Listener
+from ollamad.proxy.exchange import Relay
+from ollamad.proxy.front import Front
 from ollamad.proxy.handler import Handler
+from ollamad.proxy.shared import Shared
+from ollamad.upstream.pool import Pool
+
+SPARE_FILES: Final = 256
+"""Of the process's open files, those that are not connections: the children's pipes, the log, probes."""
+FILES_PER_CLIENT: Final = 2
+"""Its own connection, and the child's."""
 
 
-def proxy_runner(fleet: Fleet, session: aiohttp.ClientSession, listen: Address) -> web.AppRunner:
+class ProxyRunner(web.ServerRunner):
+    """The proxy; with it go its connections to the children."""
+
+    def __init__(self, server: web.Server, pool: Pool) -> None:
+        super().__init__(server, shutdown_timeout=1.0)
+        self._pool = pool
+
+    async def _cleanup_server(self) -> None:
+        self._pool.close()
+
+
+def proxy_runner(fleet: Fleet, session: aiohttp.ClientSession, listen: Address) -> ProxyRunner:
     """The proxy, not yet listening."""
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", Handler(fleet, session, listen).handle)
 
-    async def name_ourselves(_request: web.Request, response: web.StreamResponse) -> None:
-        if response.headers.get("Server") == SERVER_SOFTWARE:  # not a child's own word
-            response.headers["Server"] = "ollamad"
+    def settings() -> Proxy:
+        return fleet.config.proxy
 
-    application.on_response_prepare.append(name_ourselves)
-    return web.AppRunner(
-        application,
-        handler_cancellation=True,  # a client that goes away frees its slot at once
-        auto_decompress=False,  # bodies pass as they are, with the header that says how they are encoded
-        access_log=None,  # the handler logs requests, with what it knows of them
-        shutdown_timeout=1.0,
-    )
+    pool = Pool(settings)
+    handler = Handler(fleet, session, Relay(pool, settings), listen)
+    shared = Shared(settings, _connections_possible())
+    return ProxyRunner(Listener(Front(handler.handle, shared).answer, shared), pool)
+
+
+def _connections_possible() -> int:
+    """How many clients this process has file descriptors for, once its soft limit is as high as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max((hard - SPARE_FILES) // FILES_PER_CLIENT, 1) if hard != resource.RLIM_INFINITY else 1 << 30
 
 
 def child_session(settings: Proxy) -> aiohttp.ClientSession:
-    """Connections to the children: as many as there are requests, with nothing added to what passes."""
+    """For ollamad's own questions to the children; what clients send goes through the relay's pool."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,28 +1,35 @@
 """One request sent to one child, and its response relayed.
 
-The commit point is the first byte of the response: until the child has sent one, a failure is `NoAnswer` and the
-request may be sent elsewhere. From then on the client holds part of an answer, and a failure ends the stream with an
-error in its own format.
+The commit point is the first byte of the response's body (or its end): until the child has sent it, a failure is
+`NoAnswer` and the request may be sent elsewhere. From then on the client holds part of an answer, and a failure ends
+the stream with an error in its own format.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
-import aiohttp
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
-from yarl import URL
 
+from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
-from ollamad.proxy.headers import to_child, to_client
-from ollamad.proxy.shapes import in_band_error
+from ollamad.proxy.connection import connection_of
+from ollamad.proxy.form import form_of, question_of, tell_broken
+from ollamad.proxy.headers import encoded, response_head, to_client, trailers
+from ollamad.proxy.shared import trip_of
+from ollamad.upstream.framing import LAST_CHUNK, chunk
+from ollamad.upstream.head import Head
+from ollamad.upstream.link import Link
+from ollamad.upstream.pool import Pool
+from ollamad.upstream.reply import Reply
 
-CHILD_FAULTS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 REFUSAL_MAX_BYTES: Final = 65_536
 """How much of a child's 5xx is kept, to be told when no other child does better."""
 
@@ -68,108 +75,154 @@ class Relayed:
 
     response: web.StreamResponse
     sent_bytes: int
+    """Of its body."""
     broken: str | None = None
     """Why the child did not finish it; the client has been told."""
+    tail: bytes = b""
+    """The end of its body, 8 KiB at most: where the final record of a stream stands, with its counts."""
+
+
+class Sent(web.StreamResponse):
+    """A response that is with the client already: nothing is left to be done but to say whether to go on."""
+
+    def __init__(self, status: int, *, keep_alive: bool) -> None:
+        super().__init__(status=status)
+        self._keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002
+        """Its head has been sent."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """So has its end."""
 
 
 class Relay:
     """Sends requests to children over one pool of connections."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, pool: Pool, settings: Callable[[], Proxy]) -> None:
+        self._pool = pool
+        self._settings = settings
 
     @asynccontextmanager
     async def open(self, outgoing: Outgoing, base_url: str) -> AsyncIterator[Answer | Refused]:
-        """Send it, and wait for the first byte of its response. Raises NoAnswer.
+        """Send it, and wait for the first byte of its response. Raises NoAnswer, and ClientError of a streamed body.
 
         Left by a cancellation, it closes the connection to the child, which makes Ollama stop generating.
         """
-        upstream = await self._send(outgoing, base_url)
-        try:
-            if outgoing.elsewhere_on_5xx and upstream.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                yield await _refused(upstream, outgoing)
-            else:
-                first = await _first_bytes(upstream)
-                outgoing.heard()
-                yield Answer(outgoing, upstream, first)
-        finally:
-            # Read to its end, the connection is back in the pool by now; else it must not be used again.
-            upstream.close()
+        body = outgoing.body
+        question = question_of(outgoing.incoming, body, base_url.removeprefix("http://"), outgoing.heard)
+        async with self._pool.ask(question) as (link, reply):
+            if body is None or isinstance(body, bytes):
+                yield await self._answer(outgoing, link, reply)
+                return
+            async with _uploading(body, link, chunked=outgoing.incoming.content_length is None):
+                yield await self._answer(outgoing, link, reply)
 
-    async def _send(self, outgoing: Outgoing, base_url: str) -> aiohttp.ClientResponse:
-        incoming = outgoing.incoming
-        try:
-            return await self._session.request(
-                incoming.method,
-                URL(base_url + incoming.rel_url.raw_path_qs, encoded=True),
-                headers=to_child(incoming.headers, incoming.scheme),
-                data=outgoing.body,
-                allow_redirects=False,
-            )
-        except CHILD_FAULTS as error:
-            raise NoAnswer(_said(error)) from error
+    async def _answer(self, outgoing: Outgoing, link: Link, reply: Reply) -> Answer | Refused:
+        head = await reply.begin()
+        if outgoing.elsewhere_on_5xx and head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return await _refused(outgoing, head, reply)
+        return Answer(outgoing, head, link, reply, self._settings().stream_idle_timeout_s)
 
 
 class Answer:
     """A response that a child has begun: past the commit point, nothing is sent again."""
 
-    def __init__(self, outgoing: Outgoing, upstream: aiohttp.ClientResponse, first: bytes) -> None:
-        self.status = upstream.status
+    def __init__(self, outgoing: Outgoing, head: Head, link: Link, reply: Reply, idle_s: float) -> None:
+        self.status = head.status
         self._outgoing = outgoing
-        self._upstream = upstream
-        self._first = first
+        self._head = head
+        self._link = link
+        self._reply = reply
+        self._idle_s = idle_s
 
     async def relay(self) -> Relayed:
         """Pass it on, piece by piece as it comes, no faster than the client takes it."""
-        upstream, incoming = self._upstream, self._outgoing.incoming
-        headers = to_client(upstream.headers, self._outgoing.added)
-        response = web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=headers)
-        await response.prepare(incoming)
-        data, last, sent_bytes = self._first, b"", 0
-        while data:
-            self._outgoing.hold(held=True)
-            await response.write(data)
-            self._outgoing.hold(held=False)
-            last, sent_bytes = data, sent_bytes + len(data)
-            try:
-                data = await upstream.content.readany()
-                self._outgoing.heard()
-            except CHILD_FAULTS as error:
-                await _tell_broken(response, upstream.content_type, incoming, mid_line=not last.endswith(b"\n"))
-                return Relayed(response, sent_bytes, _said(error))
-        await response.write_eof()
-        return Relayed(response, sent_bytes)
+        incoming, reply = self._outgoing.incoming, self._reply
+        connection = connection_of(incoming)
+        await incoming.writer.drain()
+        transport = connection.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        form = form_of(incoming, self._head)
+        fields = to_client(self._head.fields, self._outgoing.added) + form.fields
+        fields += encoded(trip_of(incoming).for_client)
+        connection.source = _Held(self._link, self._outgoing.hold)
+        try:
+            reply.attach(
+                response_head(self._head, fields),
+                transport.write,
+                chunked=form.chunked,
+                trailers=trailers if "trailers" in incoming.headers.get("TE", "").lower() else None,
+            )
+            broken = await reply.finish(self._idle_s)
+        except BaseException:
+            transport.abort()  # it has part of a response: nothing that we could say would be understood
+            raise
+        finally:
+            connection.source = None
+        keep_alive = form.keep_alive
+        if broken is not None:
+            keep_alive = tell_broken(transport, incoming, self._head, reply, form) and keep_alive
+        return Relayed(Sent(self.status, keep_alive=keep_alive), reply.body_bytes, broken, reply.tail.bytes())
 
 
-async def _first_bytes(upstream: aiohttp.ClientResponse) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A response's source, as the client's connection knows it: what holds it up is told."""
+
+    link: Link
+    hold: Hold
+
+    def pause(self) -> None:
+        self.link.pause()
+        self.hold(held=True)
+
+    def resume(self) -> None:
+        self.link.resume()
+        self.hold(held=False)
+
+    def abort(self) -> None:
+        self.link.abort()
+
+
+@asynccontextmanager
+async def _uploading(body: AsyncIterable[bytes], link: Link, *, chunked: bool) -> AsyncIterator[None]:
+    """Send a body while the response is waited for and passed on: a child may answer before it has read it all."""
     try:
-        return await upstream.content.readany()
-    except CHILD_FAULTS as error:
-        raise NoAnswer(_said(error)) from error
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(_send(body, link, chunked=chunked), name="upload")
+            yield
+            sending.cancel()
+    except BaseExceptionGroup as group:  # the caller knows the one error that it is, not groups of one
+        raise group.exceptions[0] from None
 
 
-async def _refused(upstream: aiohttp.ClientResponse, outgoing: Outgoing) -> Refused:
-    try:
-        body = await upstream.content.read(REFUSAL_MAX_BYTES)
-    except CHILD_FAULTS as error:
-        raise NoAnswer(_said(error)) from error
-    headers = to_client(upstream.headers, outgoing.added)
-    headers.popall("Content-Length", None)
-    return Refused(upstream.status, headers, body)
+async def _send(body: AsyncIterable[bytes], link: Link, *, chunked: bool) -> None:
+    async for part in body:
+        link.write(chunk(part) if chunked else part)
+        await link.drain()
+    if chunked:
+        link.write(LAST_CHUNK)
+    link.request_sent = True
 
 
-def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+async def _refused(outgoing: Outgoing, head: Head, reply: Reply) -> Refused:
+    """A refusal, as much of it as is kept. Raises NoAnswer."""
+    body = bytearray()
 
+    def keep(part: bytes) -> None:
+        body.extend(part)
+        if len(body) > REFUSAL_MAX_BYTES:
+            reply.fail("a refusal that is too long")
 
-async def _tell_broken(
-    response: web.StreamResponse, content_type: str, incoming: web.Request, *, mid_line: bool
-) -> None:
-    """End a stream that broke so that the client knows: by a record of it, else by a connection that ends too soon."""
-    message = "the child that was answering is gone, and the answer can't be continued; send the request again"
-    record = in_band_error(incoming.path, content_type, message, mid_line=mid_line)
-    if record is not None:
-        await response.write(record)
-        await response.write_eof()
-    elif incoming.transport is not None:
-        incoming.transport.abort()
+    reply.attach(b"", keep, chunked=False)
+    broken = await reply.finish()
+    if broken is not None and len(body) <= REFUSAL_MAX_BYTES:
+        raise NoAnswer(broken)
+    headers = CIMultiDict(
+        (name.decode("latin-1"), value.decode("utf-8", "replace"))
+        for name, value in to_client(head.fields, outgoing.added)
+    )
+    return Refused(head.status, headers, bytes(body[:REFUSAL_MAX_BYTES]))

@@ -48,10 +48,10 @@ class _Job:
 class Handler:
     """Answers every request on the proxy's listener."""
 
-    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, listen: Address) -> None:
+    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, relay: Relay, listen: Address) -> None:
         self._fleet = fleet
         self._session = session
-        self._relay = Relay(session)
+        self._relay = relay
         self._listen = listen
         self._own_addresses = own_addresses()
 

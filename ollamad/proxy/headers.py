@@ -1,52 +1,85 @@
-"""Which headers pass to a child and back. RFC 9110 section 7.6.1 says what belongs to one connection only."""
+"""Which header fields pass to a child and back, as bytes. RFC 9110 section 7.6.1 says what stays on one connection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from ollamad.upstream.head import Field, Head, tokens
 
 HOP_BY_HOP: Final = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
     }
 )
-NOT_FOR_THE_CHILD: Final = frozenset({"host", "expect"})
-"""`Host` becomes the child's own address, which its host check accepts; `Expect` is answered by our listener."""
+FORWARDING: Final = frozenset(
+    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+)
+"""Who a client is: only a proxy that is trusted can say so; see `forwarded.py`."""
+NOT_FOR_THE_CHILD: Final = HOP_BY_HOP | FORWARDING | {b"host", b"expect", b"origin", b"content-length"}
+"""`Host` becomes the child's own address, which its host check accepts; `Expect` is answered by our listener, `Origin`
+is judged by it (the child is called by another name, and would judge wrongly); the length is that of what we send."""
+NOT_FOR_THE_CLIENT: Final = HOP_BY_HOP | {b"content-length"}
+NOT_IN_TRAILERS: Final = HOP_BY_HOP | {b"content-length", b"content-type", b"content-encoding", b"host", b"set-cookie"}
+"""What would change how a message is read, were it merged into its head (RFC 9110 section 6.5.1)."""
 
 
-def to_child(headers: CIMultiDictProxy[str], scheme: str) -> CIMultiDict[str]:
-    """A client's headers as a child gets them.
-
-    A same-origin `Origin` goes too: the child, called by another name, could not tell that it is one. Any other is
-    left for the child to judge by `OLLAMA_ORIGINS`.
-    """
-    drop = _of_this_connection(headers) | NOT_FOR_THE_CHILD
-    if headers.get("Origin", "") == f"{scheme}://{headers.get('Host', '')}":
-        drop |= {"origin"}
-    return _without(headers, drop)
+def to_child(fields: Iterable[Field]) -> list[Field]:
+    """A client's fields that a child gets as they are."""
+    return _without(fields, NOT_FOR_THE_CHILD)
 
 
-def to_client(headers: CIMultiDictProxy[str], added: Mapping[str, str]) -> CIMultiDict[str]:
-    """A child's headers as the client gets them, and what ollamad adds."""
-    kept = _without(headers, _of_this_connection(headers))
-    kept.update(added)
+def to_client(fields: Iterable[Field], added: Mapping[str, str]) -> list[Field]:
+    """A child's fields as the client gets them, and what ollamad adds, in place of what the child may have said."""
+    names = {name.lower().encode() for name in added}
+    kept = _without(fields, NOT_FOR_THE_CLIENT | names if names else NOT_FOR_THE_CLIENT)
+    kept += encoded(added.items())
     return kept
 
 
-def _of_this_connection(headers: CIMultiDictProxy[str]) -> frozenset[str]:
-    named = {token.strip().lower() for value in headers.getall("Connection", []) for token in value.split(",")}
-    return HOP_BY_HOP | named
+def encoded(fields: Iterable[tuple[str, str]]) -> list[Field]:
+    """Fields as the bytes that they came in, where they came from aiohttp."""
+    return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in fields]
 
 
-def _without(headers: CIMultiDictProxy[str], names: frozenset[str]) -> CIMultiDict[str]:
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in names)
+def request_head(method: str, target: bytes, fields: Iterable[Field]) -> bytes:
+    """A request's head in bytes."""
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, lines(fields))
+
+
+def response_head(head: Head, fields: Iterable[Field]) -> bytes:
+    """A response's head in bytes, with the child's status and reason."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines(fields))
+
+
+def trailers(fields: Iterable[Field]) -> bytes:
+    """The trailers that may pass, in bytes."""
+    return lines((name, value) for name, value in fields if name.lower() not in NOT_IN_TRAILERS)
+
+
+def lines(fields: Iterable[Field]) -> bytes:
+    """Fields, each in a line of its own."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def _without(fields: Iterable[Field], names: frozenset[bytes]) -> list[Field]:
+    """The fields of other names than these, and than those that `Connection` names."""
+    kept = []
+    named: set[bytes] = set()
+    for field in fields:
+        name = field[0].lower()
+        if name not in names:
+            kept.append(field)
+        elif name == b"connection":
+            named |= tokens(field[1])
+    if named - names:
+        kept = [field for field in kept if field[0].lower() not in named]
+    return kept

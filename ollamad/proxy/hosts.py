@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Final
 
 import psutil
@@ -24,6 +25,11 @@ def host_is_allowed(host: str, listen: Address, allowed: Collection[str]) -> boo
 
     `allowed` are names and addresses beside those that Ollama itself serves on loopback; `*` is any.
     """
+    return _judged(host, listen, frozenset(allowed))
+
+
+@lru_cache(maxsize=256)  # a request costs 60 µs in all, this check 7: and nearly all of them have the same `Host`
+def _judged(host: str, listen: Address, allowed: frozenset[str]) -> bool:
     name = _name(host)
     if "*" in allowed or not _is_loopback(listen.host) or name in map(_name, allowed):
         return True

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 _SYSTEM_FOLDERS: Final = os.pathsep.join(("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
 
 
-def debian_program(package: str, path_in_package: str, cache: Path) -> Path:
+def debian_program(package: str, path_in_package: str, cache: Path, libraries: Sequence[str] = ()) -> Path:
     """Return the path of a program: the machine's own where it has one, else one unpacked from its package in `cache`.
 
     `path_in_package` is like `usr/sbin/nginx`, and the package is the one that holds it (in Debian 12 that is `nginx`;
-    `nginx-light` only depends on it). Any user may call it; it asks the network only when nothing else helps. Raises
-    RuntimeError when the package can't be had, or needs libraries that this machine hasn't.
+    `nginx-light` only depends on it). Any user may call it; it asks the network only when nothing else helps.
+    `libraries` are packages of shared libraries that it needs beside; run it with `library_path` then. Raises
+    RuntimeError when a package can't be had, or needs libraries that this machine hasn't.
     """
     name = Path(path_in_package).name
     installed = shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
@@ -29,8 +31,16 @@ def debian_program(package: str, path_in_package: str, cache: Path) -> Path:
         raise RuntimeError(
             f"the Debian package {package} has no {path_in_package}: is it one that only depends on what has it?"
         )
-    _check_libraries(program)
+    for library in libraries:
+        if not (cache / library).exists():
+            _unpack(library, cache)
+    _check_libraries(program, library_path(cache, libraries))
     return program
+
+
+def library_path(cache: Path, libraries: Sequence[str]) -> str:
+    """LD_LIBRARY_PATH with which a program finds the libraries that were unpacked for it."""
+    return os.pathsep.join(str(folder) for name in libraries for folder in (cache / name).glob("usr/lib/*-linux-gnu"))
 
 
 def _unpack(package: str, cache: Path) -> None:
@@ -61,15 +71,16 @@ def _download(package: str, folder: Path) -> None:
         _run([*fetch, *own], folder)
 
 
-def _check_libraries(program: Path) -> None:
-    missing = [line.strip() for line in _run(["ldd", str(program)], program.parent).splitlines() if "not found" in line]
+def _check_libraries(program: Path, path: str) -> None:
+    found = _run(["ldd", str(program)], program.parent, {**os.environ, "LD_LIBRARY_PATH": path})
+    missing = [line.strip() for line in found.splitlines() if "not found" in line]
     if missing:
         raise RuntimeError(f"{program} can't run here: {'; '.join(missing)}. Install its package with apt-get")
 
 
-def _run(command: list[str], folder: Path) -> str:
+def _run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> str:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, env=env)
     except FileNotFoundError as error:
         raise RuntimeError(f"this is no Debian, it has no {command[0]}: install the program yourself") from error
     except subprocess.CalledProcessError as error:

@@ -172,3 +172,15 @@ def test_a_variable_that_is_no_text_is_named_and_no_value_of_its_table_is_shown(
     with pytest.raises(ConfigError) as caught:
         load([Setting("ollama.env", {"TOKEN": "s3cret", "LEVEL": 1}, "here")], home=HOME)
     assert str(caught.value) == "ollama.env (here): expected text in quotes as the value of LEVEL"
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/33", "proxy.example.com", "", "10.0.0.1:80"])
+def test_a_trusted_proxy_is_an_address_or_a_network(network: str) -> None:
+    (problem,) = problems(("proxy.trusted_proxies", [network]))
+    assert (problem.key, "10.0.0.0/8" in problem.message) == ("proxy.trusted_proxies", True)
+
+
+@pytest.mark.parametrize("origin", ["chat.example.com", "", "https://*.*", "**"])
+def test_an_origin_has_a_scheme_and_one_star_at_most(origin: str) -> None:
+    (problem,) = problems(("proxy.allowed_origins", ["https://chat.example.com", origin]))
+    assert (problem.key, "https://chat" in problem.message) == ("proxy.allowed_origins", True)

@@ -1,0 +1,1 @@
+"""What the relay costs, beside real peers on the same work, and what it stands."""

@@ -1,0 +1,142 @@
+"""Connections to the children that wait for their next request: few, not for long, and none to a child that failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ollamad.config.schema import Proxy
+from ollamad.errors import NoAnswer
+from ollamad.upstream.link import Link
+from ollamad.upstream.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request in the bytes that a child gets."""
+
+    address: str
+    """`127.0.0.1:11500`"""
+    method: str
+    head: bytes
+    body: bytes | None
+    """None where it follows, piece by piece."""
+    heard: Callable[[], None]
+    """Called for every piece of the response that comes."""
+
+
+class Pool:
+    """Owns every connection to every child: as many busy ones as there are requests, and few that wait.
+
+    `settings` gives `[proxy]` as it is now: a reload may change it.
+    """
+
+    def __init__(self, settings: Callable[[], Proxy]) -> None:
+        self._settings = settings
+        self._waiting: defaultdict[str, list[Link]] = defaultdict(list)
+        """By address, the one that was used last at the end."""
+        self._busy: set[Link] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Connections that carry no request."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def busy(self) -> int:
+        """Connections that carry one."""
+        return len(self._busy)
+
+    @asynccontextmanager
+    async def ask(self, question: Question) -> AsyncIterator[tuple[Link, Reply]]:
+        """Send a request, and wait for its response to begin where all of the request is sent. Raises NoAnswer.
+
+        The connection is free for the next request when the block is left, if this response has been read to its end;
+        else it is closed, which makes Ollama stop generating. A connection that was used before may have been closed
+        by the child meanwhile. Where it dies before one byte of a response, the request is sent again on a fresh one:
+        only then, since only then it can't have been answered.
+        """
+        link = self._take(question.address) if question.body is not None else None
+        link = link or await self._connect(question.address)
+        try:
+            reply = self._send(link, question)
+            if question.body is not None:
+                try:
+                    await reply.begin()
+                except NoAnswer:
+                    if not (link.used and reply.silent):
+                        raise
+                    self._end(question.address, link)
+                    link = await self._connect(question.address)
+                    reply = self._send(link, question)
+                    await reply.begin()
+            yield link, reply
+        except NoAnswer:
+            self.forget(question.address)
+            raise
+        finally:
+            self._end(question.address, link)
+
+    def forget(self, address: str) -> None:
+        """Close the connections that wait there: the child has failed, and they are not worth trying."""
+        for link in self._waiting.pop(address, ()):
+            link.abort()
+
+    def close(self) -> None:
+        """Close all that wait, and all that are busy."""
+        for address in list(self._waiting):
+            self.forget(address)
+        for link in list(self._busy):
+            link.abort()
+
+    def _take(self, address: str) -> Link | None:
+        waiting = self._waiting.get(address)
+        while waiting:
+            link = waiting.pop()
+            if link.parked is not None:
+                link.parked.cancel()
+                link.parked = None
+            if link.open:
+                self._busy.add(link)
+                return link
+        return None
+
+    async def _connect(self, address: str) -> Link:
+        host, _, port = address.rpartition(":")
+        link = Link(lambda link: self._lost(address, link))
+        loop = asyncio.get_running_loop()
+        timeout_s = self._settings().connect_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await loop.create_connection(lambda: link, host, int(port))
+        except (OSError, TimeoutError) as error:
+            raise NoAnswer(str(error) or f"did not accept within {timeout_s:g} s") from error
+        self._busy.add(link)
+        return link
+
+    def _send(self, link: Link, question: Question) -> Reply:
+        reply = Reply(link, question.method, question.heard, self._settings().child_header_max_bytes)
+        link.ask(reply, question.head, question.body)
+        return reply
+
+    def _end(self, address: str, link: Link) -> None:
+        if link not in self._busy:
+            return
+        self._busy.discard(link)
+        waiting, settings = self._waiting[address], self._settings()
+        if link.release() and len(waiting) < settings.child_idle_connections_max:
+            link.parked = asyncio.get_running_loop().call_later(settings.child_idle_timeout_s, link.abort)
+            waiting.append(link)
+        else:
+            link.abort()
+
+    def _lost(self, address: str, link: Link) -> None:
+        self._busy.discard(link)
+        if link.parked is not None:
+            link.parked.cancel()
+            link.parked = None
+            if link in self._waiting.get(address, ()):
+                self._waiting[address].remove(link)
