@@ -27,7 +27,7 @@ CONTEXTS_MAX: Final = 10
 _OPTION_TYPES: Final[Mapping[str, tuple[type, str]]] = {
     **dict.fromkeys(("num_predict", "num_ctx", "num_batch", "num_gpu", "seed", "top_k"), (int, "integer")),
     **dict.fromkeys(("temperature", "top_p", "min_p", "repeat_penalty"), (float, "float32")),
-    "stop": (list, "an array"),
+    "stop": (list, "array"),
 }
 
 

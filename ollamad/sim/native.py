@@ -141,7 +141,7 @@ class Native:
         options = options_of(model, asked.get("options"))
         places, _ = await embeddings(self._site, model, options, asked.get("keep_alive"), texts)
         width = model.gguf.number("embedding_length", EMBEDDING_WIDTH)
-        length = float(f"{struct.unpack('f', struct.pack('f', 1 / math.sqrt(1 / width + NORM_EPSILON)))[0]:.15g}")
+        length: float = struct.unpack("f", struct.pack("f", 1 / math.sqrt(1 / width + NORM_EPSILON)))[0]
         return reply({"embedding": _vector(places[0], width, length) if places else []})
 
     def _model(self, asked: Mapping[str, Any], missing: str, *, required: bool = False) -> Model:
