@@ -96,7 +96,7 @@ class Making:
         own, statuses = _own_layers(store, recipe)
         replaced = {layer.kind for layer in own}
         layers = [*(layer for layer in base.layers if layer.kind not in replaced), *own]
-        config, known = store.put(_configuration(base.gguf, layers), CONFIG_TYPE)
+        config, known = store.put(configuration(base.gguf, layers), CONFIG_TYPE)
         for layer in base.layers:
             if layer.kind not in replaced:
                 yield {"status": f"using existing layer {layer.digest}"}
@@ -155,7 +155,8 @@ def _status(layer: Layer, *, known: bool) -> str:
     return f"{'using existing' if known else 'creating new'} layer {layer.digest}"
 
 
-def _configuration(gguf: Gguf, layers: list[Layer]) -> bytes:
+def configuration(gguf: Gguf, layers: list[Layer]) -> bytes:
+    """A model's configuration, as Ollama writes it."""
     return (
         to_json(
             {

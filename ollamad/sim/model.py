@@ -64,7 +64,7 @@ def read_model(store: Store, name: Name) -> Model:
         manifest,
         json.loads(store.text_of(manifest.config)),
         blob,
-        _head(blob) if weights else NOTHING,
+        read_head(blob) if weights else NOTHING,
         store.text_of(manifest.layer("template")) or "{{ .Prompt }}",
         store.text_of(manifest.layer("system")),
         store.text_of(manifest.layer("license")),
@@ -74,7 +74,7 @@ def read_model(store: Store, name: Name) -> Model:
 
 
 @lru_cache(maxsize=64)
-def _head(blob: Path) -> Gguf:
+def read_head(blob: Path) -> Gguf:
     """Blobs never change, so their heads are read once."""
     try:
         return read_gguf(blob)
