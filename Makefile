@@ -11,7 +11,7 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check bench-supervision clean environment
+.PHONY: help run test check bench-supervision bench-live clean environment
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make test    everything that must hold: the checks, then the tests (ARGS="-k word" for some of them)'
 	@echo 'make check   the checks alone: ruff, mypy, import-linter'
 	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back (ARGS=--quick)'
+	@echo 'make bench-live  simulated GPUs behind real nginx and behind ollamad, side by side (ARGS="--help")'
 	@echo 'make clean   delete .venv and the caches of this checkout'
 	@echo
 	@echo 'PYTHON=...   the Python, 3.11 or newer, to make .venv with; now: $(PYTHON)'
@@ -45,6 +46,10 @@ check: environment
 bench-supervision: environment
 	@$(MAKE) -s $(VENV)/.installed-dev
 	@$(BIN)/python -m bench.supervision $(ARGS)
+
+bench-live: environment
+	@$(MAKE) -s $(VENV)/.installed-dev
+	@$(BIN)/python -m bench.live_routing $(ARGS)
 
 clean:
 	@$(SAY) 'deleting $(VENV) and the caches'

@@ -68,7 +68,7 @@ def _decoded(body: bytes) -> Any:
         return json.JSONDecoder().raw_decode(text.lstrip())[0]
     except json.JSONDecodeError as error:
         rest = text.lstrip()[error.pos :]
-        if not rest or (error.msg.startswith(("Unterminated", "Expecting property name")) and len(rest) <= 1):
+        if not rest or error.msg.startswith("Unterminated"):
             raise BadRequest("unexpected EOF") from error
         raise BadRequest(_unexpected(rest)) from error
 
