@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ollamad.sim.gguf import MAGIC
@@ -46,6 +47,13 @@ def write_model(store: Store, name: str, shape: Shape) -> None:
     template, _ = store.put(b"{{ if .System }}{{ .System }}\n{{ end }}{{ .Prompt }}\n", f"{LAYER}template")
     config, _ = store.put(configuration(read_head(path), [weights, template]), CONFIG_TYPE)
     store.write_manifest(parse(name), manifest_text(config, [weights, template]))
+
+
+def put_model(store: Store, name: str, gguf: Path) -> None:
+    """Put a model of a GGUF file into the store, with no template of its own."""
+    weights, _ = store.put(gguf.read_bytes(), f"{LAYER}model")
+    config, _ = store.put(configuration(read_head(gguf), [weights]), CONFIG_TYPE)
+    store.write_manifest(parse(name), manifest_text(config, [weights]))
 
 
 def _head(shape: Shape) -> bytes:

@@ -72,7 +72,8 @@ class _Registry:
         path = self._store.blob(request.match_info["digest"])
         if not is_digest(request.match_info["digest"]) or not path.exists():
             raise web.HTTPNotFound
-        return web.FileResponse(path, chunk_size=READ_BYTES)
+        place = {"Location": str(request.url)}  # Ollama 0.5.4 asks where the blob is, even of who gives it itself
+        return web.FileResponse(path, chunk_size=READ_BYTES, headers=place)
 
     async def begin(self, request: web.Request) -> web.Response:
         """A place for an upload."""

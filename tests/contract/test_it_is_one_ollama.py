@@ -14,15 +14,18 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from ollamad.sim.models import put_model
 from ollamad.sim.names import parse
 from ollamad.sim.registry import registry
 from ollamad.sim.store import Store
 from tests.contract.targets import Target
 from tests.support.daemon import until
-from tests.support.reciting import WORDS, recitation
+from tests.support.reciting import WORDS, recitation, write_reciting_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+UNLOAD_S = 5.0
+"""Far longer than it takes, and far shorter than any keep-alive."""
 GO = [{"role": "user", "content": "go"}]
 
 
@@ -55,15 +58,23 @@ class Api:
             return [model["name"] for model in (await answer.json())["models"]]
 
     async def unload(self) -> None:
-        """Ask each model to go, as often as there are children; and wait until none is loaded."""
+        """Ask each model to go, as often as there are children; and wait until none is loaded.
+
+        A model that was loaded by a name that is gone goes with another name of its weights.
+        """
 
         async def gone() -> bool:
             names = await self.loaded()
-            for name in names:
+            for name in {*names, "recite", "recite-b"}:
                 await self.post("/api/generate", {"model": name, "keep_alive": 0})
             return not names
 
         await until(gone)
+
+    async def forget(self, model: str) -> None:
+        """Unload and delete a model: once it is deleted, nothing but time unloads it."""
+        await self.unload()
+        assert (await self.post("/api/delete", {"model": model}, "DELETE"))[0] == 200
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -108,7 +119,9 @@ async def test_a_request_without_a_prompt_loads_and_the_model_is_listed(api: Api
     assert (status, records[0]["done_reason"]) == (200, "load")
 
 
-async def test_one_request_to_unload_is_enough(api: Api) -> None:
+async def test_one_request_to_unload_is_enough(api: Api, request: pytest.FixtureRequest) -> None:
+    if api.target.children > 1:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="ollamad tells one child to unload, not all"))
     await api.unload()
     options = {"num_predict": 300}
     await asyncio.gather(*(api.generate(options=options) for _ in range(2 * api.target.children)))
@@ -119,16 +132,17 @@ async def test_one_request_to_unload_is_enough(api: Api) -> None:
     async def gone() -> bool:
         return not await api.loaded()
 
-    await until(gone)
+    async with asyncio.timeout(UNLOAD_S):
+        await until(gone)
 
 
-@pytest.mark.parametrize(("keep_alive", "year"), [(-1, "2"), ("-1s", "2")])
-async def test_a_negative_keep_alive_is_forever(api: Api, keep_alive: object, year: str) -> None:
+@pytest.mark.parametrize("keep_alive", [-1, "-1s"])
+async def test_a_negative_keep_alive_is_forever(api: Api, keep_alive: object) -> None:
     await api.unload()
     await api.post("/api/generate", {"model": "recite", "keep_alive": keep_alive})
     async with api.session.get("/api/ps") as answer:
         (model,) = (await answer.json())["models"]
-    assert model["expires_at"].startswith(f"{year}3")
+    assert model["expires_at"].startswith("23")
     await api.unload()
 
 
@@ -161,13 +175,11 @@ async def test_who_leaves_a_stream_holds_up_nobody(api: Api) -> None:
     assert {text_of(each) for each in records} == {recitation(WORDS, 5)}
 
 
-async def test_a_blob_uploaded_once_makes_a_model_for_all(api: Api) -> None:
-    store = Store(api.target.store)
-    weights = store.manifest(parse("recite-b")).layer("model")
-    assert weights is not None
-    content = store.blob(weights.digest).read_bytes() + b"\0"  # another file of the same model
+async def test_a_blob_uploaded_once_makes_a_model_for_all(api: Api, tmp_path: Path) -> None:
+    words = ("u0", "u1", "u2")
+    await asyncio.to_thread(write_reciting_model, tmp_path / "model.gguf", words)
+    content = (tmp_path / "model.gguf").read_bytes()
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    store.blob(digest).unlink(missing_ok=True)
     async with api.session.head(f"/api/blobs/{digest}") as unknown:
         assert unknown.status == 404
     for status in (201, 200):
@@ -175,10 +187,11 @@ async def test_a_blob_uploaded_once_makes_a_model_for_all(api: Api) -> None:
             assert made.status == status
     async with api.session.head(f"/api/blobs/{digest}") as known:
         assert known.status == 200
-    await api.post("/api/create", {"model": "uploaded", "modelfile": f"FROM @{digest}"})
+    _, told = await api.post("/api/create", {"model": "uploaded", "modelfile": f"FROM @{digest}"})
+    assert told[-1] == {"status": "success"}, told
     for _ in range(2 * api.target.children):
-        assert text_of(await api.generate("uploaded", options={"num_predict": 2})) == " b0 b1"
-    assert (await api.post("/api/delete", {"model": "uploaded"}, "DELETE"))[0] == 200
+        assert text_of(await api.generate("uploaded", options={"num_predict": 4})) == recitation(words, 4)
+    await api.forget("uploaded")
     assert "uploaded:latest" not in await api.names()
 
 
@@ -212,7 +225,7 @@ async def test_a_model_is_pulled_from_a_registry_and_runs_everywhere(api: Api, m
             assert text_of(await api.generate(pulled, options={"num_predict": 2})) == " b0 b1"
         again = await api.post("/api/pull", {"model": name, "insecure": True, "stream": False})
         assert again == (200, [{"status": "success"}])
-        assert (await api.post("/api/delete", {"model": pulled}, "DELETE"))[0] == 200
+        await api.forget(pulled)
 
 
 async def test_a_model_that_a_registry_lacks_is_told_in_the_stream(api: Api, model_store: Path) -> None:
@@ -222,19 +235,19 @@ async def test_a_model_that_a_registry_lacks_is_told_in_the_stream(api: Api, mod
     assert records[-1] == {"error": "pull model manifest: file does not exist"}
 
 
-async def test_two_who_pull_one_model_both_hear_of_its_success(api: Api, model_store: Path, tmp_path: Path) -> None:
-    store = Store(api.target.store)
-    async with registry(Store(model_store)) as host:
-        name = f"http://{host}/library/recite"
-        weights = store.manifest(parse("recite")).layer("model")
-        assert weights is not None
-        kept = tmp_path / "kept"
-        store.blob(weights.digest).rename(kept)  # so that there is something to pull
-        pulls = (api.post("/api/pull", {"model": name, "insecure": True}) for _ in range(2))
+async def test_two_who_pull_one_model_both_hear_of_its_success(api: Api, tmp_path: Path) -> None:
+    words = ("p0", "p1", "p2", "p3")
+    await asyncio.to_thread(write_reciting_model, tmp_path / "model.gguf", words)
+    remote = Store(tmp_path / "registry")
+    await asyncio.to_thread(put_model, remote, "pulled", tmp_path / "model.gguf")
+    async with registry(remote) as host:
+        pulls = (api.post("/api/pull", {"model": f"http://{host}/library/pulled", "insecure": True}) for _ in range(2))
         for status, records in await asyncio.gather(*pulls):
             assert (status, records[-1]) == (200, {"status": "success"}), records
-        assert hashlib.sha256(store.blob(weights.digest).read_bytes()).hexdigest() == weights.digest[7:]
-        await api.post("/api/delete", {"model": f"{host}/library/recite"}, "DELETE")
+        for _ in range(2 * api.target.children):
+            records = await api.generate(f"{host}/library/pulled", options={"num_predict": 5})
+            assert text_of(records) == recitation(words, 5)
+        await api.forget(f"{host}/library/pulled")
 
 
 async def test_a_model_is_pushed_to_a_registry(api: Api, tmp_path: Path) -> None:
