@@ -25,9 +25,6 @@ SHOW: Final = Shape("ShowRequest", "api", {**_NAMED, "system": STRING, "verbose"
 COPY: Final = Shape("CopyRequest", "api", {"source": STRING, "destination": STRING})
 DELETE: Final = Shape("DeleteRequest", "api", _NAMED)
 
-SERVICE_NS: Final = 292 * 365 * 24 * 3600 * NS
-"""From about here on a keep-alive is forever."""
-
 
 class Library:
     """Handlers for one server."""

@@ -36,11 +36,6 @@ class Model:
         """Of all layers that go to VRAM."""
         return sum(layer.size for layer in self.manifest.layers if layer.kind in {"model", "projector", "adapter"})
 
-    @property
-    def embeds_only(self) -> bool:
-        """Whether it can't generate."""
-        return f"{self.gguf.family}.pooling_type" in self.gguf.values
-
     def details(self, parent: str = "") -> dict[str, Any]:
         """As `/api/tags` and others tell it."""
         return {
