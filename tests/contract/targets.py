@@ -19,6 +19,8 @@ from tests.contract.scenarios import SCENARIOS
 from tests.support.daemon import Daemons, until
 from tests.support.real_ollama import bare_ollama, free_port
 
+BASE_PORT: Final = 11_900
+"""Of the children of a daemon that runs all the while: not one that the daemons of other tests choose."""
 FIRST_MODEL_NS: Final = 1_790_000_000_123_456_789
 APART_NS: Final = 10_000_000_000
 """Between the times of two models: Ollama lists those of one second in no order."""
@@ -80,7 +82,8 @@ async def simulated(world: World) -> AsyncIterator[Target]:
 @asynccontextmanager
 async def through_ollamad(world: World) -> AsyncIterator[Target]:
     """ollamad over two real Ollamas with one store."""
-    async with Daemons(world.folder).run(world.ollama, store=world.store) as daemon:
+    apart = {"ollama": {"base_port": BASE_PORT}}
+    async with Daemons(world.folder).run(world.ollama, apart, store=world.store) as daemon:
         await daemon.until_ready(2)
         yield Target(daemon.base_url, world.store, children=2)
 
