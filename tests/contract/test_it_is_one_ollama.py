@@ -152,7 +152,7 @@ async def test_a_keep_alive_stays_in_force_for_requests_that_say_none(api: Api) 
     await api.generate(options={"num_predict": 2})
     async with api.session.get("/api/ps") as answer:
         kept = [model["expires_at"] for model in (await answer.json())["models"]]
-    assert [time[:2] for time in kept] == ["23"]
+    assert "23" in [time[:2] for time in kept], "of several Ollamas another may have loaded it, by its own default"
     await api.unload()
 
 
