@@ -11,17 +11,18 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check clean environment bench-supervision
-.PHONY: bench bench-relay bench-relay-many bench-relay-leaks bench-relay-failover
+.PHONY: help run test check clean environment bench bench-supervision bench-live
+.PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover
 MAKEFLAGS += --no-print-directory
 
 help:
 	@echo 'make run     try it: ollamad in front of a real Ollama, downloaded if there is none (ARGS="--help" for more)'
 	@echo 'make test    everything that must hold: the checks, then the tests (ARGS="-k word" for some of them)'
 	@echo 'make check   the checks alone: ruff, mypy, import-linter'
-	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back (ARGS=--quick)'
-	@echo 'make bench-relay           what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
-	@echo 'make bench-relay-many      5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
+	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back'
+	@echo 'make bench-live          simulated GPUs behind real nginx and behind ollamad, side by side'
+	@echo 'make bench-relay         what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
+	@echo 'make bench-relay-many    5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
 	@echo 'make clean   delete .venv and the caches of this checkout'
 	@echo
 	@echo 'PYTHON=...   the Python, 3.11 or newer, to make .venv with; now: $(PYTHON)'
@@ -45,23 +46,23 @@ check: environment
 	@$(SAY) lint-imports
 	@told=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$told"; exit 1; }
 
-bench-supervision: environment
-	@$(MAKE) -s $(VENV)/.installed-dev
-	@$(BIN)/python -m bench.supervision $(ARGS)
-
 # Beside real peers, in one run; ARGS="--quick --json FILE". nginx and HAProxy come out of Debian's archive, unpacked
 # into the cache of the demo: nothing is installed, and it needs no root.
+bench-supervision:
+	@$(MAKE) -s bench PART=supervision
+bench-live:
+	@$(MAKE) -s bench PART=live_routing
 bench-relay:
-	@$(MAKE) -s bench PART=compare
+	@$(MAKE) -s bench PART=relay.compare
 bench-relay-many:
-	@$(MAKE) -s bench PART=many
+	@$(MAKE) -s bench PART=relay.many
 bench-relay-leaks:
-	@$(MAKE) -s bench PART=leaks
+	@$(MAKE) -s bench PART=relay.leaks
 bench-relay-failover:
-	@$(MAKE) -s bench PART=failover
+	@$(MAKE) -s bench PART=relay.failover
 bench: environment
 	@$(MAKE) -s $(VENV)/.installed-dev
-	@$(BIN)/python -m bench.relay.$(PART) $(ARGS)
+	@$(BIN)/python -m bench.$(PART) $(ARGS)
 
 clean:
 	@$(SAY) 'deleting $(VENV) and the caches'

@@ -1,0 +1,1 @@
+"""A simulated Ollama: its API, its store on disk and its scheduler's habits, with tokens that are known beforehand."""
