@@ -7,7 +7,8 @@ it further on. It says `success` only when every child has the model.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -24,6 +25,8 @@ from ollamad.store.rounds import Settled
 
 log = structlog.get_logger()
 
+Options = Mapping[str, object]
+
 LOOK_S: Final = 60.0
 BUSY_RETRY_S: Final = 60
 
@@ -38,9 +41,9 @@ class Settle(Protocol):
 class Pull:
     """One download, and what there is to tell of it."""
 
-    def __init__(self, name: Name, body: bytes) -> None:
+    def __init__(self, name: Name, options: Options) -> None:
         self.name = name
-        self.body = body
+        self.body = json.dumps({**options, "model": name.short, "stream": True}).encode()
         self.listeners = 0
         self.outcome: Record | Refusal | None = None
         self.task: asyncio.Task[None] | None = None
@@ -107,21 +110,25 @@ class Pulls:
         self._attempts_max = attempts_max
         self._pulls_max = pulls_max
         self._mail: asyncio.Queue[Pull] = asyncio.Queue()
-        self._open: dict[tuple[str, bytes], Pull] = {}
+        self._open: dict[tuple[str, str], Pull] = {}
 
     @property
     def open(self) -> tuple[Pull, ...]:
         """Those under way."""
         return tuple(self._open.values())
 
-    def join(self, name: Name, body: bytes) -> Pull:
-        """The download that this request asks for, begun unless it is under way. Raises CapacityError."""
-        known = self._open.get((name.key, body))
+    def join(self, name: Name, options: Options) -> Pull:
+        """The download of this model, begun unless it is under way. Raises CapacityError.
+
+        `options` are the request's other fields, such as `insecure`: with others it is another download.
+        """
+        identity = (name.key, json.dumps(options, sort_keys=True))
+        known = self._open.get(identity)
         if known is not None:
             return known
         if len(self._open) >= self._pulls_max:
             raise CapacityError(f"{len(self._open)} pulls are under way already; try again later", BUSY_RETRY_S)
-        pull = self._open[name.key, body] = Pull(name, body)
+        pull = self._open[identity] = Pull(name, options)
         self._mail.put_nowait(pull)
         return pull
 

@@ -22,7 +22,7 @@ from ollamad.fleet.bell import Bell
 from ollamad.fleet.changes import Changes, Leases
 from ollamad.fleet.models_view import CopyView, ModelsView, PruneReport, PullView, SyncReport
 from ollamad.fleet.places import remember_mode, stores
-from ollamad.fleet.pulls import Pull, Pulls
+from ollamad.fleet.pulls import Options, Pull, Pulls
 from ollamad.fleet.wanted import Wanted
 from ollamad.fleet.workers import Workers
 from ollamad.ollama.names import Name, parse
@@ -132,9 +132,9 @@ class Synchronizer:
         async with self._workers.effort() as effort:
             await self._workers.do(self._rounds.bring_blobs, child, digests, effort)
 
-    def pull(self, name: Name, body: bytes) -> Pull:
-        """The download that this request asks for; joined where it is under way. Raises CapacityError."""
-        return self._pulls.join(name, body)
+    def pull(self, name: Name, options: Options) -> Pull:
+        """The download of this model, joined where it is under way. Raises CapacityError."""
+        return self._pulls.join(name, options)
 
     def give_up(self, name: Name) -> bool:
         """Give up a model's downloads that nobody waits for. Whether somebody waits for another."""

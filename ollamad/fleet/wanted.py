@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -17,7 +16,7 @@ from ollamad.config.schema import Models
 from ollamad.errors import CapacityError, NoAnswer, OllamadError, Refusal
 from ollamad.fleet.changes import Leases
 from ollamad.fleet.models_view import WantedView
-from ollamad.fleet.pulls import Pull
+from ollamad.fleet.pulls import Options, Pull
 from ollamad.ollama.names import Name, parse
 from ollamad.routing.decide import Need, Request
 
@@ -35,7 +34,7 @@ class Wanted:
         models: Models,
         fleet: Leases,
         session: aiohttp.ClientSession,
-        pull: Callable[[Name, bytes], Pull],
+        pull: Callable[[Name, Options], Pull],
         where: Callable[[str], Awaitable[frozenset[str]]],
     ) -> None:
         self._models = models
@@ -84,7 +83,7 @@ class Wanted:
     async def _pulled(self, name: Name) -> str | None:
         """Why it could not be pulled; None when it was."""
         try:
-            pull = self._pull(name, json.dumps({"model": name.short, "stream": True}).encode())
+            pull = self._pull(name, {})
             async with aclosing(pull.follow()) as records:
                 async for record in records:
                     if record.error:

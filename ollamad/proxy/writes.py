@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import aclosing
 from http import HTTPStatus
@@ -70,8 +69,7 @@ class Writes:
     async def _pull(self, incoming: web.Request, name: Name, found: dict[str, object]) -> web.StreamResponse:
         """Join the download, or begin it; what a client says of itself (`stream`) makes no other download."""
         options = {field: value for field, value in found.items() if field not in {"model", "name", "stream"}}
-        request = {"model": model_field(found), **dict(sorted(options.items())), "stream": True}
-        pull = self._synchronizer.pull(name, json.dumps(request).encode())
+        pull = self._synchronizer.pull(name, options)
         lines = Lines(incoming, streams=wants_stream(found))
         try:
             async with aclosing(pull.follow()) as records:
