@@ -18,7 +18,6 @@ import aiohttp
 import structlog
 
 from ollamad.config.schema import Models
-from ollamad.fleet.bell import Bell
 from ollamad.fleet.changes import Changes, Leases
 from ollamad.fleet.models_view import CopyView, ModelsView, PruneReport, PullView, SyncReport
 from ollamad.fleet.places import remember_mode, stores
@@ -54,6 +53,7 @@ class Synchronizer:
             Rules(models.conflicts, models.settle_s, now_s=0.0),
             models.remember_deleted_days * DAY_S,
         )
+        self._look_up_stores()
         self._pulls = Pulls(
             self.changes,
             session,
@@ -64,7 +64,7 @@ class Synchronizer:
         self._wanted = Wanted(models, fleet, session, self.pull, self.where)
         self._where: dict[str, frozenset[str]] = {}
         self._looking = asyncio.Lock()
-        self._hurry = Bell()
+        self._hurry = asyncio.Event()
         self._last: SyncReport | None = None
 
     @property
@@ -80,7 +80,6 @@ class Synchronizer:
     async def run(self) -> None:
         """Look after the models until cancelled."""
         try:
-            await self._workers.do(self._look_up_stores)
             await self._workers.do(self._rounds.clear)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._pulls.run(), name="pulls")
@@ -153,7 +152,7 @@ class Synchronizer:
         found = await self._workers.do(self._rounds.where, key)
         if found and self.per_child:
             self._where[key] = found
-            self._hurry.ring()  # somebody pulled it from a child directly
+            self._hurry.set()  # somebody pulled it from a child directly
         return found
 
     async def lacking(self, model: str | None) -> frozenset[tuple[str, int]]:
@@ -195,13 +194,16 @@ class Synchronizer:
     async def _keep_equal(self) -> None:
         """A round at start, on a timer, and when there is a reason; with one store, one round after a switch."""
         while self.per_child or len(self._rounds.stores) > 1:
+            self._hurry.clear()
             report = await self.sync()
             if not report.problems:
                 with suppress(OSError):  # told by the round that can't write there
                     await self._workers.do(remember_mode, self._models, self._home)
                 if not self.per_child:
                     return
-            await self._hurry.heard(self._models.reconcile_interval_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._models.reconcile_interval_s):
+                    await self._hurry.wait()
 
     async def _settled_if_free(self, key: str) -> Settled | None:
         """None where somebody changes that model: whoever does sees to it."""
