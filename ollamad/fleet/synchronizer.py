@@ -158,9 +158,11 @@ class Synchronizer:
     async def lacking(self, model: str | None) -> frozenset[tuple[str, int]]:
         """The lives of children that lack a model which others have: not to be asked to run it."""
         name = parse(model) if model and self.per_child else None
-        having = await self.where(name.key) if name else frozenset[str]()
+        having = await self.where(name.key) if name else None
+        if not having:
+            return frozenset()
         children = self._fleet.snapshot().children
-        return frozenset((child.id, child.life) for child in children if having and child.id not in having)
+        return frozenset((child.id, child.life) for child in children if child.id not in having)
 
     async def prune(self, *, dry_run: bool, grace_s: float | None = None) -> PruneReport:
         """Take away what nobody needs. Raises StoreError where a change is under way, or a manifest can't be read."""

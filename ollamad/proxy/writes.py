@@ -115,18 +115,16 @@ class Writes:
             )
         changes = self._synchronizer.changes
         async with changes.holding(name.key), changes.child() as lease:
-            somewhere = bool(await self._synchronizer.where(name.key))
-            if somewhere:
-                await self._synchronizer.bring(lease.child, [name])
+            elsewhere = await self._synchronizer.where(name.key)
             said = await ask(self._session, lease.child, lease.base_url, incoming, body)
-            if not (said.ok or (somewhere and said.status == HTTPStatus.NOT_FOUND)):
+            if not said.ok and not (elsewhere and said.status == HTTPStatus.NOT_FOUND):
                 return said.response()
             settled = await self._synchronizer.settle(name.key, delete=True)
         if settled.problems:
             trouble = "; ".join(settled.problems)
             log.error("model not deleted everywhere", model=name.short, problems=settled.problems)
             return error_response(incoming.path, 500, f"{name.short} is not deleted everywhere: {trouble}")
-        return said.response()
+        return said.response() if said.ok else web.Response()
 
     async def _blob(self, incoming: web.Request, body: bytes | None) -> web.StreamResponse:
         """An upload, or the question whether it is needed: to the child that makes models now."""

@@ -20,11 +20,9 @@ from ollamad.store.files import (
     Way,
     clear_left,
     explained,
-    hash_of,
     make_folders,
     place_blob,
     remove_manifest,
-    replace_blob,
     write_manifest,
 )
 from ollamad.store.inventory import blob_size, has_partials, raw_manifest, read
@@ -43,6 +41,7 @@ from ollamad.store.plan import (
     removal,
     trusted,
 )
+from ollamad.store.scrub import scrub
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +159,8 @@ class Rounds:
                     break
 
     def corrupt(self, effort: Effort) -> tuple[str, ...]:
-        """Read every blob that a model needs; mend what is not what its name says, or tell. Takes long.
-
-        A blob that several stores share is read once.
-        """
-        problems: list[str] = []
-        sound: dict[tuple[int, int], bool] = {}
-        members, _ = self._members(None)
-        for member in members:
-            entries = member.inventory.models.values()
-            for digest, size in sorted({blob for entry in entries if entry.manifest for blob in entry.manifest.blobs}):
-                with self._complained(problems, member.store):
-                    if not self._sound(self._roots[member.store], digest, sound, effort):
-                        self._mend(member.store, digest, size, sound, effort)
-        return tuple(problems)
+        """Read every blob that a model needs; mend what is not what its name says, or tell. Takes long."""
+        return scrub({store.id: store.root for store in self.stores}, self._writing, effort)
 
     def _members(self, only: str | None) -> tuple[list[Member], tuple[str, ...]]:
         """Every store that can be looked at, and why others can't."""
@@ -220,24 +207,6 @@ class Rounds:
     def _save(self, root: Path, memory: memories.Memory, forget_before_s: float) -> None:
         with explained(root):
             memories.save(root, memory, forget_before_s)
-
-    def _sound(self, root: Path, digest: str, known: dict[tuple[int, int], bool], effort: Effort) -> bool:
-        path = root / BLOBS / blob_file(digest)
-        with explained(root):
-            facts = path.stat()
-            identity = (facts.st_dev, facts.st_ino)
-            if identity not in known:
-                known[identity] = hash_of(path, effort.stopped) == digest
-            return known[identity]
-
-    def _mend(self, store: str, digest: str, size: int, known: dict[tuple[int, int], bool], effort: Effort) -> None:
-        """Take another store's sound copy in place of a corrupt one. Raises StoreError where there is none."""
-        for other in self.stores:
-            if blob_size(other.root, digest) == size and self._sound(other.root, digest, known, effort):
-                with self._writing[store]:
-                    replace_blob(other.root, self._roots[store], digest, size, effort)
-                return
-        raise StoreError(f"the blob {digest[:12]} is corrupt, and no store has a sound one; pull its model again")
 
 
 def _having(key: str, members: Sequence[Member]) -> frozenset[str]:
