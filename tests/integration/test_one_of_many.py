@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -69,7 +70,7 @@ async def test_a_model_made_of_an_upload_is_on_every_child_when_success_is_said(
     async with aiohttp.ClientSession(daemon.base_url) as session:
         async with session.head(f"/api/blobs/sha256:{digest}") as answer:
             assert answer.status == 404
-        async with session.post(f"/api/blobs/sha256:{digest}", data=content) as answer:
+        async with session.post(f"/api/blobs/sha256:{digest}", data=io.BytesIO(content)) as answer:
             assert answer.status == 201
         async with session.head(f"/api/blobs/sha256:{digest}") as answer:
             assert answer.status == 200

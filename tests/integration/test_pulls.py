@@ -135,7 +135,6 @@ async def test_who_leaves_does_not_abort_it_for_the_other_and_the_last_neither(
 
         await until(lambda: _is(listeners, 1), daemon.explain)
         source.hold_after(40 * MIB)
-        source._open.set()
         await until(lambda: other.completed_bytes > 30 * MIB, daemon.explain)
         staying.cancel()
         await until(lambda: _is(listeners, 0), daemon.explain)

@@ -47,7 +47,8 @@ class Registry:
     def hold_after(self, sent_bytes: int) -> None:
         """Send so many bytes of blobs in all, and no more until `release`."""
         self._held_after = sent_bytes
-        self._open.clear()
+        self._open.set()  # who waits for more looks again
+        self._open = asyncio.Event()
 
     def release(self) -> None:
         """Hold nothing back any more."""
