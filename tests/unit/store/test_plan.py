@@ -313,3 +313,23 @@ def test_the_last_change_of_equal_stores_is_what_all_have(
     stores.pull(store, key, "fresh")
     stores.round()
     assert {stores.contents(name)[key] for name in stores.names} == {"fresh"}
+
+
+@given(EVENTS, st.permutations(["s1", "s2", "s3"]), st.sampled_from(KEYS))
+def test_an_old_deletion_that_only_an_absent_store_remembers_takes_nothing_when_it_is_back(
+    events: list[tuple[str, str, str, str]], order: list[str], key: str
+) -> None:
+    first, second, third = order
+    stores = lived(events)
+    stores.pull("s1", "h/n/kept/t", "v1")
+    stores.pull("s2", key, "same")
+    stores.round()
+    stores.away = {first}
+    stores.delete(second, key)
+    stores.round()
+    stores.away = {second}  # with its memory of the deletion
+    stores.pull(third, key, "same")
+    stores.round()
+    stores.away = set()
+    stores.round()
+    assert [stores.contents(name).get(key) for name in stores.names] == ["same"] * 3
