@@ -37,11 +37,11 @@ def stores(models: Models, children: Sequence[str], home: str) -> tuple[Store, .
     if models.store == "per-child":
         own = [Store(child, store_of(models, child, home)) for child in children]
         before = Store(SHARED, shared, Role.SOURCE if switched else Role.FOLLOWER)
-        return (*own, before) if shared.exists() and all(store.root != shared for store in own) else tuple(own)
+        return (*own, before) if _is_there(shared) and all(store.root != shared for store in own) else tuple(own)
     if not switched:
         return (Store(SHARED, shared),)
     old = [Store(child, store_of(per_child, child, home), Role.SOURCE) for child in children]
-    return (Store(SHARED, shared), *(store for store in old if store.root.exists() and store.root != shared))
+    return (Store(SHARED, shared), *(store for store in old if _is_there(store.root) and store.root != shared))
 
 
 def remember_mode(models: Models, home: str) -> None:
@@ -55,6 +55,13 @@ def remember_mode(models: Models, home: str) -> None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{models.store}\n")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a directory exists, and may be known to."""
+    with suppress(OSError):
+        return path.is_dir()
+    return False
 
 
 def _mode(shared: Path) -> str:

@@ -130,7 +130,7 @@ def explained(root: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise StoreError(f"{root} can't be written by this user (uid {os.geteuid()}{_owner(root)})") from error
+        raise StoreError(f"{root} can't be used by this user (uid {os.geteuid()}{_owner(root)})") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise StoreError(f"the disk of {root} is full: free some space, `ollamactl prune` may help") from error

@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ollamad.errors import StoreError
 from ollamad.ollama.names import from_path
-from ollamad.store.layout import BLOBS, MANIFEST_MAX_BYTES, MANIFESTS, Manifest, blob_of_file, parse_manifest
+from ollamad.store.files import explained
+from ollamad.store.layout import (
+    BLOBS,
+    MANIFEST_MAX_BYTES,
+    MANIFESTS,
+    Manifest,
+    blob_file,
+    blob_of_file,
+    parse_manifest,
+)
 
 LEVELS = 4
 """Host, namespace, model, tag."""
@@ -79,32 +89,32 @@ def manifest_paths(root: Path) -> Iterator[str]:
 
 
 def blob_files(root: Path) -> dict[str, os.stat_result]:
-    """Every file in `blobs/`, partial downloads included."""
+    """Every file in `blobs/`, partial downloads included. Raises StoreError."""
     found: dict[str, os.stat_result] = {}
-    try:
-        entries = list(os.scandir(root / BLOBS))
-    except FileNotFoundError:
-        return found
-    for entry in entries:
+    with explained(root):
         try:
-            facts = entry.stat()
+            entries = list(os.scandir(root / BLOBS))
         except FileNotFoundError:
-            continue  # gone since: a download that was finished
-        if stat.S_ISREG(facts.st_mode):
-            found[entry.name] = facts
+            return found
+        for entry in entries:
+            with suppress(FileNotFoundError):  # gone since: a download that was finished
+                facts = entry.stat()
+                if stat.S_ISREG(facts.st_mode):
+                    found[entry.name] = facts
     return found
 
 
 def blob_size(root: Path, digest: str) -> int | None:
-    """The size of a blob; None where the store has none that can be read."""
-    try:
-        return (root / BLOBS / f"sha256-{digest}").stat().st_size
-    except FileNotFoundError:
-        return None
+    """The size of a blob; None where the store has none. Raises StoreError."""
+    with explained(root):
+        try:
+            return (root / BLOBS / blob_file(digest)).stat().st_size
+        except FileNotFoundError:
+            return None
 
 
 def has_partials(root: Path) -> bool:
-    """Whether a download is under way, or was left."""
+    """Whether a download is under way, or was left. Raises StoreError."""
     return any(name.startswith("sha256-") and blob_of_file(name) is None for name in blob_files(root))
 
 
