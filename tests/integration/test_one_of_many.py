@@ -199,3 +199,32 @@ async def test_a_store_of_any_size_becomes_the_children_s_and_theirs_becomes_one
         await daemon.until_ready(2)
         assert sorted(await tags(daemon.base_url)) == ["new:latest", RECITE]
     assert disk_bytes(store, *own) < used_bytes  # what was deleted takes no byte any more
+
+
+@pytest.mark.parametrize("daemon", ["per-child"], indirect=True)
+async def test_what_can_t_come_to_one_store_is_told_and_comes_there_when_it_can(daemon: Daemon, tmp_path: Path) -> None:
+    manifests = tmp_path / "store" / "children" / "cpu1" / "manifests"
+    await asyncio.to_thread(manifests.rename, manifests.with_name("aside"))
+    await asyncio.to_thread(manifests.write_text, "in the way")
+    async with aiohttp.ClientSession(daemon.base_url) as session:
+        async with session.post("/api/copy", json={"source": RECITE, "destination": "twin"}) as answer:
+            told = (await answer.json())["error"]
+            assert answer.status == 500
+        assert told.startswith("twin:latest is copied, but not on every child: cpu1:")
+        records = await post(session, "/api/create", model="made", modelfile=f"FROM {RECITE}")
+        assert records[-1]["error"].startswith("made:latest is made, but not on every child: cpu1:")
+        async with session.delete("/api/delete", json={"model": RECITE_B}) as answer:
+            told = (await answer.json())["error"]
+            assert answer.status == 500
+        assert told.startswith(f"{RECITE_B} is not deleted everywhere: cpu1:")
+        request = {"model": "twin", "prompt": "go", "stream": False, "options": {"num_predict": 2}}
+        async with session.post("/api/generate", json=request) as answer:
+            assert (answer.status, answer.headers["X-Ollamad-Child"]) == (200, "cpu0")
+    await asyncio.to_thread(manifests.unlink)
+    await asyncio.to_thread(manifests.with_name("aside").rename, manifests)
+
+    async def mended() -> bool:
+        listed = await everywhere(daemon)
+        return all(sorted(each) == ["made:latest", RECITE, "twin:latest"] for each in listed)
+
+    await until(mended, daemon.explain)
