@@ -104,7 +104,7 @@ async def _run(
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
             operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
             proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
-            status = status_runner(fleet.snapshot)
+            status = status_runner(fleet.snapshot, fleet.synchronizer.view)
             control = ControlFace(ours, config.control, operations, lambda: status_view(fleet.snapshot()))
             try:
                 await control.open()

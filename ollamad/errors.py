@@ -86,3 +86,17 @@ class Malformed(OllamadError):
 
 class StreamBroken(OllamadError):
     """A child failed after the first byte of its response: the client holds part of it, and it is not sent again."""
+
+
+class StoreError(OllamadError):
+    """A store can't be read, written or trusted: a full disk, another owner, a manifest that is none."""
+
+
+class Refusal(OllamadError):
+    """A child's own no: an answer of 4xx or 5xx to something that ollamad asked on somebody's behalf."""
+
+    def __init__(self, status: int, body: bytes, content_type: str = "application/json; charset=utf-8") -> None:
+        super().__init__(body[:500].decode(errors="replace"))
+        self.status = status
+        self.body = body
+        self.content_type = content_type

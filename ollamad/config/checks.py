@@ -58,6 +58,7 @@ def check(config: Config, origins: Mapping[str, str], home: str) -> list[Problem
         found += part(config, problem)
     found += _paths(config, problem, home)
     found += _socket(config, problem, home)
+    found += _waits(config, problem)
     return found
 
 
@@ -138,8 +139,23 @@ def _backoff(config: Config, problem: _Report) -> Iterator[Problem]:
         )
 
 
+def _waits(config: Config, problem: _Report) -> Iterator[Problem]:
+    models = config.models
+    if models.retry_max_s < models.retry_initial_s:
+        yield problem(
+            "models.retry_max_s",
+            models.retry_max_s,
+            f"must be at least models.retry_initial_s ({models.retry_initial_s})",
+        )
+
+
 def _paths(config: Config, problem: _Report, home: str) -> Iterator[Problem]:
-    for key, text in (("models.path", config.models.path), ("ollama.home", config.ollama.home)):
+    own = config.models.per_child_path
+    if config.models.store == "per-child" and "{child}" not in own:
+        yield problem("models.per_child_path", own, "must hold {child}, or all children would have one store")
+    first = own.replace("{path}", config.models.path).replace("{child}", "gpu0")
+    used = [("models.per_child_path", first)] if config.models.store == "per-child" else []
+    for key, text in [("models.path", config.models.path), ("ollama.home", config.ollama.home), *used]:
         path = expand(text, home)
         if not path.is_absolute():
             yield problem(key, text, "must be an absolute path, or start with ~")

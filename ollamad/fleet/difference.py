@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ollamad.config.schema import Config, Control
+from ollamad.config.schema import Config, Control, Models
 from ollamad.fleet.plan import ChildPlan
 
 NEEDS_NEW_OLLAMAD: Final = frozenset(
@@ -22,8 +22,10 @@ NEEDS_NEW_OLLAMAD: Final = frozenset(
         "gpus.unanswered_max_s",
         "gpus.recover_after_s",
         "gpus.recover_max_s",
+        *(f"control.{key}" for key in Control.__struct_fields__),
+        *(f"models.{key}" for key in Models.__struct_fields__),
     }
-) | {f"control.{key}" for key in Control.__struct_fields__}
+)
 """Keys that are read once, when ollamad starts."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import msgspec
 import structlog
 
 from ollamad.config.schema import Config
@@ -22,6 +23,7 @@ from ollamad.fleet.dispatcher import Dispatcher, Lease
 from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.pauses import Pauses
 from ollamad.fleet.plan import ChildPlan
+from ollamad.fleet.synchronizer import Synchronizer
 from ollamad.gpu.model import Gpu
 from ollamad.ollama.program import Program
 from ollamad.routing.decide import Request
@@ -60,6 +62,7 @@ class Fleet:
             self.changed, waiting_max=config.proxy.waiting_max, ready_wait_s=config.proxy.ready_wait_s
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
+        self.synchronizer = Synchronizer(config.models, self, lambda: tuple(self._children), session)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -84,6 +87,7 @@ class Fleet:
                 tasks.create_task(self._devices.run(), name="devices"),
                 tasks.create_task(self.program.watch(self.changed.ring), name="program"),
                 tasks.create_task(self._start_all(), name="start"),
+                tasks.create_task(self.synchronizer.run(), name="synchronizer"),
                 tasks.create_task(self._mind_drains(), name="drains"),
             ]
             while self._runs:
@@ -107,6 +111,7 @@ class Fleet:
 
     def configure(self, config: Config, plans: Sequence[ChildPlan]) -> None:
         """From now on go by this configuration; what runs keeps what it was started with until it is restarted."""
+        config = msgspec.structs.replace(config, models=self.config.models)  # the synchronizer has those of the start
         self.config = config
         self._outfit = Outfit(config, plans, self._instance, self._ports)
         self._dispatcher.limit(waiting_max=config.proxy.waiting_max, ready_wait_s=config.proxy.ready_wait_s)
@@ -132,6 +137,7 @@ class Fleet:
     def refuse(self) -> None:
         """From now on give no lease."""
         self._stopping = True
+        self.synchronizer.stop()
         self.changed.ring()
 
     @asynccontextmanager

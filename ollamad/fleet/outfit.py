@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ollamad.config.checks import expand
 from ollamad.config.schema import Config
+from ollamad.fleet.places import store_of
 from ollamad.fleet.plan import ChildPlan
 from ollamad.ollama.environment import Host, Placement, child_environment, context_length
 from ollamad.ollama.ports import free_port
@@ -27,14 +29,15 @@ class Outfit:
         self._host = Host(
             instance=instance,
             home=str(self.home),
-            store=str(expand(config.models.path, home)),
+            store=str(expand(config.models.path, home)),  # with stores of their own, each child gets another
             context_length=context_length(config.ollama.context_length, tuple(plan.vram_bytes for plan in plans)),
         )
 
     def environment(self, plan: ChildPlan, port: int) -> Mapping[str, str]:
         """Every variable of this child."""
         placement = Placement(plan.id, tuple(gpu.uuid for gpu in plan.gpus), port)
-        return child_environment(os.environ, self._config.ollama, self._host, placement)
+        host = replace(self._host, store=str(store_of(self._config.models, plan.id, str(Path.home()))))
+        return child_environment(os.environ, self._config.ollama, host, placement)
 
     def claim_port(self, claimant: str) -> int:
         """A free port that no sibling of `claimant` has. Raises StartError."""

@@ -1,6 +1,7 @@
-"""Ollama's HTTP routes (0.33, server/routes.go:1841-1929), and what each means to a proxy in front of several.
+"""Ollama's HTTP routes (0.33, server/routes.go:1841-1929) as data, and what each means to a proxy before several.
 
-A route that is not here passes through to any ready child, so that a newer Ollama works on the day it is released.
+All that the proxy does differently by route follows from a row of this table. What has no row passes through to any
+ready child, so that a newer Ollama works on the day it is released.
 """
 
 from __future__ import annotations
@@ -11,6 +12,62 @@ from enum import Enum
 from typing import Final
 
 from ollamad.routing.decide import Need
+
+
+class Kind(Enum):
+    """Which of the proxy's ways a request takes."""
+
+    ANY = "any"
+    """To any child, whose answer it is."""
+    RUN = "run"
+    """Inference, loading and unloading."""
+    TAGS = "tags"
+    MODELS = "models"
+    MODEL = "model"
+    SHOW = "show"
+    PS = "ps"
+    VERSION = "version"
+    PULL = "pull"
+    PUSH = "push"
+    CREATE = "create"
+    COPY = "copy"
+    DELETE = "delete"
+    BLOB = "blob"
+
+
+class Named(Enum):
+    """Where the model's name is."""
+
+    NOWHERE = "nowhere"
+    MODEL = "model"
+    """In the JSON field `model`, in older clients `name`."""
+    FORM = "form"
+    """In the field `model` of a multipart form."""
+    PAIR = "pair"
+    """In `source` and `destination`."""
+    PATH = "path"
+    """At the end of the path."""
+
+
+class Streams(Enum):
+    """Whether the answer comes piece by piece."""
+
+    NEVER = "never"
+    UNLESS_TOLD = "unless told"
+    """Lines of JSON, unless the request says `"stream": false`."""
+    WHEN_ASKED = "when asked"
+    """Server-sent events, when the request says `"stream": true`."""
+
+
+class Effect(Enum):
+    """What a request changes."""
+
+    NOTHING = "nothing"
+    RUNNERS = "runners"
+    """What the child that takes it has loaded."""
+    STORE = "store"
+    """The models there are."""
+    UNKNOWN = "unknown"
 
 
 class Body(Enum):
@@ -26,42 +83,77 @@ class Body(Enum):
 class Route:
     """What a proxy needs to know of a route."""
 
-    need: Need
-    body: Body
-    elsewhere_on_5xx: bool = False
-    """Whether a child's 5xx is worth another child: a runner that can't load here may load there."""
-    of_all: bool = False
-    """Whether the answer is put together from every child's."""
+    kind: Kind
+    named: Named = Named.NOWHERE
+    streams: Streams = Streams.NEVER
+    effect: Effect = Effect.NOTHING
+
+    @property
+    def need(self) -> Need:
+        """What it asks of a child."""
+        if self.kind is Kind.RUN:
+            return Need.RUNNER
+        return Need.STORE if self.effect is Effect.STORE or self.kind in {Kind.PUSH, Kind.BLOB} else Need.ANY
+
+    @property
+    def body(self) -> Body:
+        """What to do with its body."""
+        return Body.STREAMED if self.kind is Kind.BLOB or self.effect is Effect.UNKNOWN else Body.KEPT
+
+    @property
+    def elsewhere_on_5xx(self) -> bool:
+        """Whether a child's 5xx is worth another child: a runner that can't load here may load there."""
+        return self.kind is Kind.RUN
 
 
-RUNNER: Final = Route(Need.RUNNER, Body.KEPT, elsewhere_on_5xx=True)
-CHANGE: Final = Route(Need.STORE, Body.KEPT)
-UPLOAD: Final = Route(Need.STORE, Body.STREAMED)
-LOADED: Final = Route(Need.ANY, Body.KEPT, of_all=True)
-READ: Final = Route(Need.ANY, Body.KEPT)
-UNKNOWN: Final = Route(Need.ANY, Body.STREAMED)
+UNKNOWN: Final = Route(Kind.ANY, effect=Effect.UNKNOWN)
+CLOUD: Final = Route(Kind.ANY, Named.MODEL, Streams.UNLESS_TOLD)
+"""Inference that a child hands on to ollama.com: any child can, and no GPU is asked for."""
+
+_PLAIN: Final = Route(Kind.ANY)
+_NATIVE: Final = Route(Kind.RUN, Named.MODEL, Streams.UNLESS_TOLD, Effect.RUNNERS)
+_WHOLE: Final = Route(Kind.RUN, Named.MODEL, Streams.NEVER, Effect.RUNNERS)
+_COMPATIBLE: Final = Route(Kind.RUN, Named.MODEL, Streams.WHEN_ASKED, Effect.RUNNERS)
 
 _ROUTES: Final[dict[tuple[str, str], Route]] = {
-    ("POST", "/api/generate"): RUNNER,
-    ("POST", "/api/chat"): RUNNER,
-    ("POST", "/api/embed"): RUNNER,
-    ("POST", "/api/embeddings"): RUNNER,
-    ("POST", "/v1/chat/completions"): RUNNER,
-    ("POST", "/v1/completions"): RUNNER,
-    ("POST", "/v1/embeddings"): RUNNER,
-    ("POST", "/v1/responses"): RUNNER,
-    ("POST", "/v1/messages"): RUNNER,
-    ("POST", "/v1/audio/transcriptions"): RUNNER,
-    ("POST", "/api/pull"): CHANGE,
-    ("POST", "/api/push"): CHANGE,
-    ("POST", "/api/create"): CHANGE,
-    ("POST", "/api/copy"): CHANGE,
-    ("DELETE", "/api/delete"): CHANGE,
-    ("POST", "/api/show"): READ,
-    ("GET", "/api/ps"): LOADED,
+    ("GET", "/"): _PLAIN,
+    ("HEAD", "/"): _PLAIN,
+    ("HEAD", "/api/version"): _PLAIN,
+    ("GET", "/api/version"): Route(Kind.VERSION),
+    ("GET", "/api/status"): _PLAIN,
+    ("HEAD", "/api/tags"): _PLAIN,
+    ("GET", "/api/tags"): Route(Kind.TAGS),
+    ("GET", "/api/ps"): Route(Kind.PS),
+    ("POST", "/api/show"): Route(Kind.SHOW, Named.MODEL),
+    ("POST", "/api/generate"): _NATIVE,
+    ("POST", "/api/chat"): _NATIVE,
+    ("POST", "/api/embed"): _WHOLE,
+    ("POST", "/api/embeddings"): _WHOLE,
+    ("POST", "/api/pull"): Route(Kind.PULL, Named.MODEL, Streams.UNLESS_TOLD, Effect.STORE),
+    ("POST", "/api/push"): Route(Kind.PUSH, Named.MODEL, Streams.UNLESS_TOLD),
+    ("POST", "/api/create"): Route(Kind.CREATE, Named.MODEL, Streams.UNLESS_TOLD, Effect.STORE),
+    ("POST", "/api/copy"): Route(Kind.COPY, Named.PAIR, Streams.NEVER, Effect.STORE),
+    ("DELETE", "/api/delete"): Route(Kind.DELETE, Named.MODEL, Streams.NEVER, Effect.STORE),
+    ("POST", "/api/me"): _PLAIN,
+    ("POST", "/api/signout"): _PLAIN,
+    ("POST", "/api/experimental/web_search"): _PLAIN,
+    ("POST", "/api/experimental/web_fetch"): _PLAIN,
+    ("GET", "/api/experimental/model-recommendations"): _PLAIN,
+    ("POST", "/v1/chat/completions"): _COMPATIBLE,
+    ("POST", "/v1/completions"): _COMPATIBLE,
+    ("POST", "/v1/responses"): _COMPATIBLE,
+    ("POST", "/v1/messages"): _COMPATIBLE,
+    ("POST", "/v1/embeddings"): _WHOLE,
+    ("POST", "/v1/audio/transcriptions"): Route(Kind.RUN, Named.FORM, Streams.NEVER, Effect.RUNNERS),
+    ("GET", "/v1/models"): Route(Kind.MODELS),
 }
 
-_BLOB: Final = re.compile(r"/api/blobs/[^/]+")
+_PATTERNS: Final[tuple[tuple[str, re.Pattern[str], Route], ...]] = (
+    ("HEAD", re.compile(r"/api/blobs/[^/]+"), Route(Kind.BLOB)),
+    ("POST", re.compile(r"/api/blobs/[^/]+"), Route(Kind.BLOB, effect=Effect.STORE)),
+    ("GET", re.compile(r"/v1/models/.+"), Route(Kind.MODEL, Named.PATH)),
+    ("DELETE", re.compile(r"/api/user/keys/.+"), _PLAIN),
+)
 
 
 def is_forwarded(path: str) -> bool:
@@ -70,7 +162,7 @@ def is_forwarded(path: str) -> bool:
 
 
 def route_of(method: str, path: str) -> Route:
-    """The route of a request; `UNKNOWN` for what the table does not have."""
-    if _BLOB.fullmatch(path):
-        return UPLOAD
-    return _ROUTES.get((method, path), UNKNOWN)
+    """The route of a request; `UNKNOWN` for what the table does not have (`OPTIONS` and its CORS answer included)."""
+    if route := _ROUTES.get((method, path)):
+        return route
+    return next((route for verb, form, route in _PATTERNS if verb == method and form.fullmatch(path)), UNKNOWN)

@@ -17,11 +17,12 @@ from ollamad.config.schema import Proxy
 from ollamad.errors import CapacityError, ClientError, NoAnswer
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
-from ollamad.ollama.routes import Body, Route, is_forwarded, route_of
+from ollamad.ollama.names import is_cloud
+from ollamad.ollama.routes import CLOUD, Body, Route, is_forwarded, route_of
+from ollamad.proxy.as_one import AsOne
 from ollamad.proxy.body import kept, streamed
 from ollamad.proxy.exchange import Outgoing, Refused, Relay
 from ollamad.proxy.hosts import host_is_allowed, own_addresses
-from ollamad.proxy.merged import loaded_everywhere
 from ollamad.proxy.peek import model_of
 from ollamad.proxy.shapes import error_response
 from ollamad.routing.decide import Need, Request
@@ -52,6 +53,7 @@ class Handler:
         self._fleet = fleet
         self._session = session
         self._relay = relay
+        self._as_one = AsOne(fleet, session, fleet.synchronizer, attempts_max=fleet.config.proxy.attempts_max)
         self._listen = listen
         self._own_addresses = own_addresses()
 
@@ -99,14 +101,17 @@ class Handler:
             return _Job(incoming, route, None, None, request_id)
         body = await kept(incoming, self._settings.body_max_bytes)
         model = model_of(body, incoming.content_type) if route.need is Need.RUNNER else None
+        if model is not None and is_cloud(model):
+            route, model = CLOUD, None
         return _Job(incoming, route, body, model, request_id)
 
     async def _served(self, job: _Job) -> web.StreamResponse:
         """Try children until one answers; a 5xx of a child is told only when no other does better."""
-        if job.route.of_all:
-            return await self._asked_all(job)
+        answer = await self._as_one.answer(job.incoming, job.route, job.body)
+        if answer is not None:
+            return answer
         attempts_max = self._settings.attempts_max if job.may_go_again else 1
-        tried: frozenset[tuple[str, int]] = frozenset()
+        tried = await self._as_one.lacking(job.model)
         refused: Refused | None = None
         for left in reversed(range(attempts_max)):
             request = Request(job.route.need, job.model, tried)
@@ -127,12 +132,6 @@ class Handler:
                 return outcome
             refused = outcome
         return refused.response() if refused else error_response(job.incoming.path, 502, "no child could answer")
-
-    async def _asked_all(self, job: _Job) -> web.StreamResponse:
-        """Ask every child, once there is one to ask."""
-        async with self._fleet.lease(Request(job.route.need)):
-            children = self._fleet.snapshot().children
-            return web.json_response(await loaded_everywhere(self._session, children, self._settings.connect_timeout_s))
 
     async def _try(self, job: _Job, lease: Lease) -> web.StreamResponse | Refused:
         """One attempt on one child."""

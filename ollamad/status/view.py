@@ -11,7 +11,7 @@ SCHEMA: Final = 1
 
 
 def status(snapshot: Snapshot) -> dict[str, Any]:
-    """The whole answer."""
+    """All that a snapshot tells; how it stands with models is `models.models_status`."""
     now_s = snapshot.taken_at_s
     return {
         "schema": SCHEMA,
@@ -20,8 +20,18 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "stopping": snapshot.stopping,
         "waiting": snapshot.waiting,
         "in_flight": sum(child.in_flight for child in snapshot.children),
+        "notes": _notes(snapshot),
         "children": [_child(child, now_s) for child in snapshot.children],
     }
+
+
+def _notes(snapshot: Snapshot) -> list[str]:
+    """What an operator should know, and no single child shows."""
+    versions = {child.id: child.version for child in snapshot.children if child.version}
+    if len(set(versions.values())) <= 1:
+        return []
+    told = ", ".join(f"{child} {version}" for child, version in versions.items())
+    return [f"the children's Ollamas differ ({told}); clients are told the lowest version"]
 
 
 def is_ready(snapshot: Snapshot) -> bool:

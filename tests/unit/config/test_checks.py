@@ -184,3 +184,29 @@ def test_a_trusted_proxy_is_an_address_or_a_network(network: str) -> None:
 def test_an_origin_has_a_scheme_and_one_star_at_most(origin: str) -> None:
     (problem,) = problems(("proxy.allowed_origins", ["https://chat.example.com", origin]))
     assert (problem.key, "https://chat" in problem.message) == ("proxy.allowed_origins", True)
+
+
+def test_children_with_stores_of_their_own_need_a_path_each() -> None:
+    own = [("models.store", "per-child"), ("models.per_child_path", f"{HOME}/models")]
+    (problem,) = problems(*own)
+    assert (problem.key, problem.message) == (
+        "models.per_child_path",
+        "must hold {child}, or all children would have one store",
+    )
+    assert loaded(own[1]).config.models.store == "shared"  # where it is not used, it is no trouble
+
+
+def test_a_child_s_own_path_must_be_one_that_can_be_used() -> None:
+    (problem,) = problems(("models.store", "per-child"), ("models.per_child_path", "disks/{child}"))
+    assert problem.message == "must be an absolute path, or start with ~"
+
+
+def test_a_wait_that_doubles_can_t_begin_above_its_end() -> None:
+    (problem,) = problems(("models.retry_initial_s", 10), ("models.retry_max_s", 5))
+    assert (problem.key, "at least models.retry_initial_s (10" in problem.message) == ("models.retry_max_s", True)
+
+
+@pytest.mark.parametrize("name", ["", "../x", " a", "a b", "/a"])
+def test_what_can_be_no_model_is_told_before_anything_starts(name: str) -> None:
+    (problem,) = problems(("models.ensure", [name]))
+    assert problem.message == 'expected a list of models, such as ["llama3.2:3b"]'

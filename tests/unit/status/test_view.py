@@ -65,6 +65,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
         "stopping": False,
         "waiting": 5,
         "in_flight": 3,
+        "notes": [],
         "children": [
             {
                 "id": "gpu3",
@@ -185,6 +186,13 @@ def test_a_gpu_that_gives_no_reading_says_why() -> None:
             "error": "GPU is lost",
         }
     ]
+
+
+def test_children_of_different_versions_are_noted() -> None:
+    other = replace(NEW, version="0.32.1")
+    (note,) = status(replace(SNAPSHOT, children=(READY, other)))["notes"]
+    assert "gpu3 0.33.0, cpu0 0.32.1" in note
+    assert status(replace(SNAPSHOT, children=(READY, NEW)))["notes"] == []
 
 
 CHILDREN = st.lists(

@@ -1,0 +1,72 @@
+"""Whether a request is one for all children together, by its route; the rest is relayed to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from ollamad.errors import NoAnswer, StoreError
+from ollamad.fleet.changes import Leases
+from ollamad.fleet.synchronizer import Synchronizer
+from ollamad.ollama.routes import Kind, Route
+from ollamad.proxy.fields import only_unloads
+from ollamad.proxy.reads import Reads
+from ollamad.proxy.shapes import error_response
+from ollamad.proxy.writes import Writes
+
+log = structlog.get_logger()
+
+READS: Final[Collection[Kind]] = frozenset({Kind.TAGS, Kind.MODELS, Kind.MODEL, Kind.SHOW, Kind.PS, Kind.VERSION})
+WRITES: Final[Collection[Kind]] = frozenset({Kind.PULL, Kind.PUSH, Kind.CREATE, Kind.COPY, Kind.DELETE, Kind.BLOB})
+
+
+class AsOne:
+    """Answers what concerns all children."""
+
+    def __init__(
+        self,
+        fleet: Leases,
+        session: aiohttp.ClientSession,
+        synchronizer: Synchronizer,
+        *,
+        attempts_max: int,
+    ) -> None:
+        self._attempts_max = attempts_max
+        self._synchronizer = synchronizer
+        self._reads = Reads(fleet, session, synchronizer)
+        self._writes = Writes(fleet, session, synchronizer)
+
+    async def answer(self, incoming: web.Request, route: Route, body: bytes | None) -> web.StreamResponse | None:
+        """The answer, or None where one child's own is meant. Raises NoAnswer, CapacityError.
+
+        `body` is None where it is streamed.
+        """
+        attempts_max = self._attempts_max if body is not None else 1
+        for left in reversed(range(attempts_max)):
+            try:
+                return await self._once(incoming, route, body)
+            except StoreError as error:
+                return error_response(incoming.path, HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            except NoAnswer as error:
+                if not left:
+                    raise
+                log.warning("request sent again", path=incoming.path, reason=str(error))
+        return None
+
+    async def _once(self, incoming: web.Request, route: Route, body: bytes | None) -> web.StreamResponse | None:
+        if route.kind in READS:
+            return await self._reads.answer(incoming, route.kind, body or b"")
+        if route.kind in WRITES:
+            return await self._writes.answer(incoming, route.kind, body)
+        if route.kind is Kind.RUN and body and only_unloads(incoming.path, body):
+            return await self._writes.unload(incoming, body)
+        return None
+
+    async def lacking(self, model: str | None) -> frozenset[tuple[str, int]]:
+        """The lives of children that are not to be asked for this model, since only others have it."""
+        return await self._synchronizer.lacking(model)

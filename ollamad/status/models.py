@@ -1,0 +1,17 @@
+"""How it stands with models, as the JSON of `GET /status`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ollamad.fleet.models_view import ModelsView
+
+
+def models_status(view: ModelsView, now_s: float) -> dict[str, Any]:
+    """Downloads, copies, wanted models and the last round; its monotonic time leaves as an age."""
+    found = asdict(view)
+    sync = found.pop("sync")
+    if sync is not None:
+        sync["age_s"] = round(now_s - sync.pop("at_s"), 3)
+    return {**found, "sync": sync}

@@ -1,0 +1,1 @@
+"""Stores on disk: what models they hold, how they become equal, and what in them nobody needs."""
