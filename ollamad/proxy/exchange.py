@@ -21,9 +21,8 @@ from multidict import CIMultiDict
 from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
 from ollamad.proxy.connection import connection_of
-from ollamad.proxy.form import form_of, question_of, tell_broken
-from ollamad.proxy.headers import encoded, response_head, to_client, trailers
-from ollamad.proxy.shared import trip_of
+from ollamad.proxy.form import client_head, form_of, question_of, tell_broken
+from ollamad.proxy.headers import to_client, trailers
 from ollamad.upstream.framing import LAST_CHUNK, chunk
 from ollamad.upstream.head import Head
 from ollamad.upstream.link import Link
@@ -146,12 +145,10 @@ class Answer:
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         form = form_of(incoming, self._head)
-        fields = to_client(self._head.fields, self._outgoing.added) + form.fields
-        fields += encoded(trip_of(incoming).for_client)
         connection.source = _Held(self._link, self._outgoing.hold)
         try:
             reply.attach(
-                response_head(self._head, fields),
+                client_head(incoming, self._head, form, self._outgoing.added),
                 transport.write,
                 chunked=form.chunked,
                 trailers=trailers if "trailers" in incoming.headers.get("TE", "").lower() else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from ollamad.proxy.headers import request_head, to_child
+from ollamad.proxy.headers import encoded, request_head, response_head, to_child, to_client
 from ollamad.proxy.shapes import in_band_error
 from ollamad.proxy.shared import trip_of
 from ollamad.upstream.framing import LAST_CHUNK, chunk
@@ -50,6 +50,11 @@ def form_of(incoming: web.Request, head: Head) -> Form:
     elif not is_1_1:
         fields.append((b"Connection", b"keep-alive"))
     return Form(chunked, keep_alive, fields)
+
+
+def client_head(incoming: web.Request, head: Head, form: Form, added: Mapping[str, str]) -> bytes:
+    """The response's head as the client gets it, with what ollamad adds."""
+    return response_head(head, to_client(head.fields, added) + form.fields + encoded(trip_of(incoming).for_client))
 
 
 def question_of(
