@@ -22,9 +22,11 @@ from ollamad.fleet.dispatcher import Dispatcher, Lease
 from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.pauses import Pauses
 from ollamad.fleet.plan import ChildPlan
+from ollamad.fleet.replicas import Replicas
+from ollamad.fleet.routing import Routing, limits_of, usable_bytes
 from ollamad.gpu.model import Gpu
 from ollamad.ollama.program import Program
-from ollamad.routing.decide import Request
+from ollamad.routing.decide import Decision, Request
 from ollamad.routing.snapshot import ChildView, GpuView, Snapshot
 from ollamad.supervision.gpu_health import Health, Verdict
 from ollamad.supervision.state import Quarantine, Release, WantUp
@@ -56,8 +58,14 @@ class Fleet:
         self._stopping = False
         self._pauses = Pauses()
         self._outfit = Outfit(config, plans, instance, self._ports)
+        self._routing = Routing(config, self._outfit.context_length)
+        self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed)
         self._dispatcher = Dispatcher(
-            self.changed, waiting_max=config.proxy.waiting_max, ready_wait_s=config.proxy.ready_wait_s
+            self.changed,
+            self._routing.memory,
+            partial(self.snapshot, streams=False),
+            limits_of(config),
+            self.replicas,
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
         self._runs: dict[str, asyncio.Task[None]] = {}
@@ -85,6 +93,9 @@ class Fleet:
                 tasks.create_task(self.program.watch(self.changed.ring), name="program"),
                 tasks.create_task(self._start_all(), name="start"),
                 tasks.create_task(self._mind_drains(), name="drains"),
+                tasks.create_task(self._dispatcher.run(), name="dispatcher"),
+                tasks.create_task(self.replicas.run(), name="replicas"),
+                tasks.create_task(self._routing.run(), name="learned"),
             ]
             while self._runs:
                 await asyncio.wait(self._runs.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -109,7 +120,8 @@ class Fleet:
         """From now on go by this configuration; what runs keeps what it was started with until it is restarted."""
         self.config = config
         self._outfit = Outfit(config, plans, self._instance, self._ports)
-        self._dispatcher.limit(waiting_max=config.proxy.waiting_max, ready_wait_s=config.proxy.ready_wait_s)
+        self._routing.configure(config, self._outfit.context_length)
+        self._dispatcher.limit(limits_of(config))
         self.changed.ring()
 
     def is_dressed(self, child: Child) -> bool:
@@ -137,7 +149,7 @@ class Fleet:
     @asynccontextmanager
     async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
         """The right to send this request to a child; see `Dispatcher.lease`."""
-        async with self._dispatcher.lease(request, partial(self.snapshot, streams=False), wait=wait) as lease:
+        async with self._dispatcher.lease(request, wait=wait) as lease:
             try:
                 yield lease
             finally:
@@ -158,13 +170,47 @@ class Fleet:
 
     def failed(self, lease: Lease) -> None:
         """The child of this lease did not answer or broke off."""
-        if child := self._children.get(lease.child):
-            child.distrust(lease.life)
+        self._routing.failed(lease)
+        self.distrust(lease.child, lease.life)
+
+    def refused(self, lease: Lease) -> None:
+        """The child of this lease answered with a 5xx."""
+        self._routing.failed(lease)
 
     def answered(self, lease: Lease, model: str | None) -> None:
         """The child of this lease has begun its answer."""
+        self._routing.answered(lease)
         if model is not None and (child := self._children.get(lease.child)):
             child.has_begun(lease.life, model)
+
+    def served(self, lease: Lease, tail: bytes) -> None:
+        """The answer is whole; `tail` is how it ended."""
+        self._routing.served(lease, tail)
+
+    def distrust(self, name: str, life: int) -> None:
+        """A connection to this life of a child failed."""
+        if child := self._children.get(name):
+            child.distrust(life)
+
+    def look_again(self, name: str) -> None:
+        """What a child has loaded has changed."""
+        if child := self._children.get(name):
+            child.look_again()
+
+    @property
+    def usual_options(self) -> Mapping[str, object]:
+        """The runner options that the children have by themselves."""
+        return {"num_ctx": self._outfit.context_length}
+
+    async def unload(self, model: str) -> None:
+        """Unload a model from every child that has it."""
+        for child in self.snapshot().children:
+            if child.routable and any(resident.model == model for resident in child.residents):
+                await self.replicas.unload(child, model)
+
+    def explain(self, model: str) -> Decision:
+        """What would be decided now on a request for this model, with the terms of every child."""
+        return self._routing.explain(model, self.snapshot())
 
     def snapshot(self, *, streams: bool = True) -> Snapshot:
         """What is true now. Without `streams`, which routing needs none of, it costs as much on 5,000 as on one."""
@@ -177,6 +223,7 @@ class Fleet:
 
     def _view(self, child: Child, *, streams: bool) -> ChildView:
         state, known = child.state, child.known
+        gpus = tuple(self._gpu(gpu) for gpu in child.plan.gpus)
         return ChildView(
             id=child.plan.id,
             want=state.want,
@@ -186,9 +233,9 @@ class Fleet:
             streams=child.streams() if streams else (),
             slots=self.config.ollama.num_parallel,
             life=state.life,
-            residents=known.residents,
+            residents=self.replicas.residence.of(child.plan.id, state.life, known.residents),
             residents_at_s=known.residents_at_s,
-            gpus=tuple(self._gpu(gpu) for gpu in child.plan.gpus),
+            gpus=gpus,
             pinning=known.pinning,
             pid=known.pid,
             port=known.port,
@@ -200,6 +247,12 @@ class Fleet:
             quarantine=state.quarantine,
             next_s=state.deadline_s,
             outdated=self.program.is_outdated(known.program),
+            busy=self._dispatcher.busy(child.plan.id),
+            load=self.replicas.load_on(child.plan.id),
+            kind=" + ".join(gpu.name for gpu in gpus) or "cpu",
+            memory_bytes=usable_bytes(gpus, self.config.ollama.fit_margin_mib),
+            models_max=self.config.ollama.max_loaded_models,
+            weight=self.config.routing.weights.get(child.plan.id, 1.0),
         )
 
     def _gpu(self, gpu: Gpu) -> GpuView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import aiohttp
@@ -22,9 +22,9 @@ from ollamad.proxy.body import kept, streamed
 from ollamad.proxy.exchange import Outgoing, Refused, Relay
 from ollamad.proxy.hosts import host_is_allowed, own_addresses
 from ollamad.proxy.merged import loaded_everywhere
-from ollamad.proxy.peek import model_of
 from ollamad.proxy.shapes import error_response
-from ollamad.routing.decide import Need, Request
+from ollamad.proxy.wishes import request_of
+from ollamad.routing.decide import Request, Work
 
 log = structlog.get_logger()
 
@@ -37,8 +37,12 @@ class _Job:
     route: Route
     body: bytes | None
     """None where it is streamed: such a request is sent once."""
-    model: str | None
+    request: Request
     id: str
+
+    @property
+    def model(self) -> str | None:
+        return self.request.model
 
     @property
     def may_go_again(self) -> bool:
@@ -96,10 +100,15 @@ class Handler:
             raise ClientError(HTTPStatus.NOT_FOUND, "/debug/ of a child is not for clients; ask the child itself")
         route = route_of(incoming.method, incoming.path)
         if route.body is Body.STREAMED and incoming.can_read_body:
-            return _Job(incoming, route, None, None, request_id)
+            return _Job(incoming, route, None, Request(route.need), request_id)
         body = await kept(incoming, self._settings.body_max_bytes)
-        model = model_of(body, incoming.content_type) if route.need is Need.RUNNER else None
-        return _Job(incoming, route, body, model, request_id)
+        usual, header = self._fleet.usual_options, self._fleet.config.routing.client_header
+        request = request_of(incoming, route, body, usual, header)
+        if request.work is Work.UNLOAD and request.model is not None:
+            await self._fleet.unload(
+                request.model
+            )  # from every child; the one that is asked next has nothing left to do
+        return _Job(incoming, route, body, request, request_id)
 
     async def _served(self, job: _Job) -> web.StreamResponse:
         """Try children until one answers; a 5xx of a child is told only when no other does better."""
@@ -109,7 +118,7 @@ class Handler:
         tried: frozenset[tuple[str, int]] = frozenset()
         refused: Refused | None = None
         for left in reversed(range(attempts_max)):
-            request = Request(job.route.need, job.model, tried)
+            request = replace(job.request, tried=tried)
             try:
                 async with self._fleet.lease(request, wait=refused is None) as lease:
                     outcome = await self._try(job, lease)
@@ -136,7 +145,12 @@ class Handler:
 
     async def _try(self, job: _Job, lease: Lease) -> web.StreamResponse | Refused:
         """One attempt on one child."""
-        added = {"X-Ollamad-Child": lease.child, "X-Ollamad-Queue-Ms": str(lease.waited_ms), "X-Request-Id": job.id}
+        added = {
+            "X-Ollamad-Child": lease.child,
+            "X-Ollamad-Queue-Ms": str(lease.waited_ms),
+            "X-Ollamad-Reason": lease.reason,
+            "X-Request-Id": job.id,
+        }
         body = streamed(job.incoming) if job.body is None else job.body or None
         outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
         facts = log.bind(method=job.incoming.method, path=job.incoming.path, model=job.model, child=lease.child)
@@ -144,6 +158,7 @@ class Handler:
         try:
             async with self._relay.open(outgoing, lease.base_url) as answer:
                 if isinstance(answer, Refused):
+                    self._fleet.refused(lease)
                     facts.warning(
                         "child refused", status=answer.status, body=answer.body[:200].decode(errors="replace")
                     )
@@ -166,6 +181,8 @@ class Handler:
             sent_bytes=relayed.sent_bytes,
         )
         if relayed.broken is None:
+            if answer.status < HTTPStatus.BAD_REQUEST:
+                self._fleet.served(lease, relayed.tail)
             facts.info("request served")
         else:
             self._fleet.failed(lease)

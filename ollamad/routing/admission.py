@@ -18,6 +18,7 @@ from ollamad.routing.memory import Line, Memory
 from ollamad.routing.request import Key, Request, Work
 from ollamad.routing.snapshot import Snapshot
 
+IN_LINE: Final = (Work.EMBED, Work.GENERATE)
 RETRY_MIN_S: Final = 1
 RETRY_MAX_S: Final = 600
 LOOKS_MAX: Final = 8
@@ -85,7 +86,7 @@ class Admission:
             return None
         keys = self._by_age(snapshot.taken_at_s) if only is None else [only]
         for key in keys:
-            for work in (Work.EMBED, Work.GENERATE):  # embeddings are short: they never wait behind generations
+            for work in IN_LINE:  # embeddings first: they are short, and never wait behind generations
                 queue = self._queues.get((key, work))
                 if queue is not None and (send := self._first_sendable(queue, snapshot, luck)):
                     return send
@@ -101,7 +102,7 @@ class Admission:
 
     def expected_s(self, request: Request, key: Key, snapshot: Snapshot) -> float:
         """To the first token, for a request that got in line now."""
-        place = sum(len(self._queues.get((key, work), ())) for work in Work)
+        place = sum(len(self._queues.get((key, work), ())) for work in IN_LINE)
         return decide(request, snapshot, self._memory, 0.0, place=place).expected_s
 
     def _first_sendable(self, queue: FairQueue, snapshot: Snapshot, luck: float) -> Send | None:
@@ -115,7 +116,7 @@ class Admission:
 
     def _load_for(self, key: Key, snapshot: Snapshot, luck: float) -> Load | None:
         """Judged by the last in line, who waits longest."""
-        for work in Work:
+        for work in IN_LINE:
             queue = self._queues.get((key, work))
             head = queue.head() if queue else None
             if queue is None or head is None:
@@ -133,7 +134,7 @@ class Admission:
         return sorted(keys, key=lambda key: -self._memory.lines[key].waited_s)
 
     def _draw_line(self, key: Key, now_s: float) -> None:
-        queues = [queue for work in Work if (queue := self._queues.get((key, work)))]
+        queues = [queue for work in IN_LINE if (queue := self._queues.get((key, work)))]
         if queues:
             self._memory.lines[key] = Line(sum(map(len, queues)), sum(queue.waited_s(now_s) for queue in queues))
         else:

@@ -1,7 +1,7 @@
 """Who fails again and again gets no more requests for a while: it fails fast, and looks idle by it.
 
-That is a child, or a model on a child. After some failures in a row a breaker opens. When its time is over one request may try (half open): if that succeeds
-the breaker closes, if it fails it opens for twice as long.
+That is a child, or a model on a child. After some failures in a row a breaker opens. When its time is over one request
+may try (half open): if that succeeds the breaker closes, if it fails it opens for twice as long.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Children of unlike speed come out right by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -84,6 +84,7 @@ class Knowledge:
         self.families: dict[str, str] = {}
         self.read_at_s: dict[str, float] = {}
         """When each model was last loaded by any child, or seen loaded."""
+        self._told: set[str] = set()
 
     def learn(self, what: What, model: str, kind: str, value: float) -> None:
         """Take one value in."""
@@ -172,10 +173,27 @@ class Knowledge:
         if tally.prompt_s:
             self.learn(What.PREFILL_PER_S, model, kind, tally.prompt_tokens / tally.prompt_s)
 
-    def forget_but(self, models: Iterable[str]) -> None:
-        """Drop what is known of models that are gone."""
+    def saw_vram(self, model: str, vram_bytes: int) -> None:
+        """`/api/ps` says that it takes this much."""
+        name = (What.VRAM_BYTES, model, ANYWHERE)
+        if name not in self.values or self.values[name].mean != vram_bytes:
+            self.values[name] = Estimate(float(vram_bytes), 0.0, 1)
+
+    def stored(self, models: Mapping[str, tuple[int, str | None]]) -> None:
+        """The store has these: sizes and families. What is known of others is dropped."""
+        self.files_bytes = {model: size for model, (size, _) in models.items() if size}
+        self.families = {model: family for model, (_, family) in models.items() if family}
         kept = {*models, ANYWHERE}
         self.values = {name: value for name, value in self.values.items() if name[1] in kept}
+        self.read_at_s = {model: at_s for model, at_s in self.read_at_s.items() if model in models}
+        self._told &= models.keys()
+
+    def tell_once(self, model: str) -> bool:
+        """Whether this is the first time that something is to be said of a model."""
+        if model in self._told:
+            return False
+        self._told.add(model)
+        return True
 
     def _scale(self, what: What, model: str) -> float:
         relative = self.size_bytes(model) / GB

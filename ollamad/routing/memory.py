@@ -42,6 +42,11 @@ class ModelRule:
     min_replicas: int = 0
     max_replicas: int | None = None
 
+    @property
+    def stays(self) -> bool:
+        """Whether a copy of it is to stay however long nobody asks for it."""
+        return self.pin or self.min_replicas > 0
+
 
 FREE: Final = ModelRule()
 
@@ -52,6 +57,8 @@ class Rules:
 
     policy: Policy = Policy.COST
     models: Mapping[str, ModelRule] = field(default_factory=dict)
+    preload: frozenset[str] = frozenset()
+    """Models to load at the start."""
     context_tokens: int = 4096
     """Of one slot."""
     affinity_slack: int = 4

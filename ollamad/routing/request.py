@@ -24,6 +24,8 @@ class Work(Enum):
     """Seconds to minutes in a slot."""
     EMBED = "embed"
     """Milliseconds in a slot, and many of them."""
+    UNLOAD = "unload"
+    """To end: no slot."""
 
 
 class Priority(Enum):

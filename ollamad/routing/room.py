@@ -77,7 +77,7 @@ def make_room(model: str, child: ChildView, snapshot: Snapshot, memory: Memory) 
 
 
 def harm_of(resident: Resident, child: ChildView, snapshot: Snapshot, memory: Memory) -> float:
-    """Seconds that others will wait for losing it; where other copies are left, as much less as those have slots free."""
+    """Seconds that others will wait for losing it; the less, the more free slots the other copies have, if any."""
     model = resident.model
     harm_s = worth_of(model, resident.shape, child, snapshot, memory)
     others = snapshot.copies(model) - 1

@@ -17,7 +17,7 @@ COMPANY_MAX_S: Final = 2.0
 FOREIGN_MAX_S: Final = 0.3
 HOT_C: Final = 84
 HOT_S: Final = 0.2
-"""GPUs slow down from about here; the driver's own reasons for it are not sampled."""
+"""Against a GPU whose clocks are held down by heat or power; by its temperature where the driver does not say."""
 WIDE_S: Final = 0.1
 """Held against a child of several GPUs, so that it is left to models that fit on no single one."""
 
@@ -63,5 +63,7 @@ def pressure_s(request: Request, child: ChildView, prefill: float, stale_before_
 
 def _gpu_pressure_s(gpu: GpuView, child: ChildView) -> float:
     """A busy GPU is no news while our own requests are on it: one stream alone reads as 100 %."""
-    foreign = FOREIGN_MAX_S * (gpu.utilization_percent or 0) / 100 if not child.in_flight else 0.0
-    return foreign + (HOT_S if (gpu.temperature_c or 0) >= HOT_C else 0.0)
+    percent = gpu.utilization_percent if gpu.utilization_smoothed_percent is None else gpu.utilization_smoothed_percent
+    foreign_s = 0.0 if child.in_flight else FOREIGN_MAX_S * (percent or 0) / 100
+    throttled = gpu.throttled if gpu.throttled is not None else (gpu.temperature_c or 0) >= HOT_C
+    return foreign_s + (HOT_S if throttled else 0.0)
