@@ -13,6 +13,7 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .NOTPARALLEL:
 .PHONY: help run test check clean environment bench-supervision
 .PHONY: bench bench-relay bench-relay-many bench-relay-leaks bench-relay-failover
+.PHONY: bench-routing
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -22,6 +23,7 @@ help:
 	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back (ARGS=--quick)'
 	@echo 'make bench-relay           what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
 	@echo 'make bench-relay-many      5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
+	@echo 'make bench-routing   routing beside what nginx does, in virtual time (ARGS="--quick", ARGS="half --seed 2")'
 	@echo 'make clean   delete .venv and the caches of this checkout'
 	@echo
 	@echo 'PYTHON=...   the Python, 3.11 or newer, to make .venv with; now: $(PYTHON)'
@@ -62,6 +64,10 @@ bench-relay-failover:
 bench: environment
 	@$(MAKE) -s $(VENV)/.installed-dev
 	@$(BIN)/python -m bench.relay.$(PART) $(ARGS)
+
+bench-routing: environment
+	@$(MAKE) -s $(VENV)/.installed-dev
+	@$(BIN)/python -m bench.routing $(ARGS)
 
 clean:
 	@$(SAY) 'deleting $(VENV) and the caches'

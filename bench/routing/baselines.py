@@ -23,28 +23,28 @@ Pick = Callable[[Asked, Sequence[Child], random.Random, int], Child]
 
 
 def round_robin(_asked: Asked, children: Sequence[Child], _luck: random.Random, turn: int) -> Child:
-    """nginx by default."""
+    """What nginx does by default."""
     return children[turn % len(children)]
 
 
 def least_conn(_asked: Asked, children: Sequence[Child], _luck: random.Random, turn: int) -> Child:
-    """nginx `least_conn`: among equals, in turn."""
+    """As nginx `least_conn`: among equals, in turn."""
     rotated = [children[(turn + offset) % len(children)] for offset in range(len(children))]
     return min(rotated, key=lambda child: child.in_flight)
 
 
 def at_random(_asked: Asked, children: Sequence[Child], luck: random.Random, _turn: int) -> Child:
-    """nginx `random`."""
+    """As nginx `random`."""
     return luck.choice(children)
 
 
 def power_of_two(_asked: Asked, children: Sequence[Child], luck: random.Random, _turn: int) -> Child:
-    """nginx `random two least_conn`."""
+    """As nginx `random two least_conn`."""
     return min(luck.sample(children, 2), key=lambda child: child.in_flight)
 
 
 def hash_client(asked: Asked, children: Sequence[Child], _luck: random.Random, _turn: int) -> Child:
-    """nginx `ip_hash`, or `hash` of a cookie."""
+    """As nginx `ip_hash`, or `hash` of a cookie."""
     return children[_hash(asked.client) % len(children)]
 
 

@@ -52,6 +52,7 @@ class Runner:
 
     @property
     def idle(self) -> bool:
+        """Whether nobody uses it."""
         return not self.streams and not self.queue
 
 

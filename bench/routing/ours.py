@@ -120,7 +120,7 @@ class Ours:
             slots=child.slots,
             life=1,
             residents=tuple(
-                Resident(name, runner.vram_bytes, runner.vram_bytes, None, "", runner.since_s)
+                Resident(name, runner.vram_bytes, runner.vram_bytes, None, since_s=runner.since_s)
                 for name, runner in child.runners.items()
             ),
             busy=self._busy[child.name],
@@ -152,7 +152,7 @@ class Ours:
         self._pump()
 
     def _upkeep(self) -> None:
-        """What the daemon does once a second; until nothing has been asked for a while, or the simulation never ends."""
+        """What the daemon does once a second; not once nothing has been asked for a while, or it would never end."""
         load = worthwhile_load(self.snapshot(), self.memory)
         if load is not None:
             self._loads[load.child.id] = LoadView(load.model, "", self._clock.now_s, load.evicts)
@@ -215,6 +215,7 @@ class Ours:
 
     def _learn(self, asked: Asked, child: Child, sent_s: float, *, cached: bool) -> None:
         stream = child.finished
+        assert stream is not None
         assert stream.asked is asked
         assert stream.prefilled_s is not None
         now_s = self._clock.now_s

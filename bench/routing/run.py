@@ -36,6 +36,7 @@ class Result:
     failed: int
     tokens_per_s: float
     embed_p95_s: float
+    gpus: int
 
 
 def simulate(workload: Workload, policy: str, seed: int) -> Result:
@@ -119,6 +120,7 @@ def _result(workload: Workload, policy: str, everything: Sequence[Asked], childr
         len(everything) - len(served),
         sum(asked.output_tokens for asked in answers) / max(1e-9, makespan_s),
         percentile(embeds, 0.95),
+        len(children),
     )
 
 

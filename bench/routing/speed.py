@@ -15,6 +15,8 @@ from ollamad.routing.snapshot import ChildView, GpuView, Resident, Snapshot
 from ollamad.supervision.state import Phase, Want
 
 CHILDREN, MODELS, RESIDENT, DECISIONS = 16, 64, 4, 20_000
+HELD = 0.2
+"""Share of the requests whose beginning each child with their model holds."""
 GB = 1_000_000_000
 
 
@@ -36,7 +38,7 @@ def scene(seed: int) -> tuple[Snapshot, Memory, list[Request]]:
     for request in requests:
         memory.arrived(request, 1.0)
         for child in children:
-            if any(held.model == request.model for held in child.residents) and luck.random() < 0.2:
+            if any(held.model == request.model for held in child.residents) and luck.random() < HELD:
                 memory.sent(request, child.id, 1, 4, 1.0)
     return Snapshot(2.0, children), memory, requests
 
@@ -64,7 +66,8 @@ def _child(index: int, names: list[str], luck: random.Random) -> ChildView:
 def measure(seed: int = 1) -> tuple[float, float, float]:
     """Median and 99th percentile of a decision that finds a slot, and the median of one that finds none; in seconds."""
     snapshot, memory, requests = scene(seed)
-    sends, others = [], []
+    sends: list[float] = []
+    others: list[float] = []
     for index in range(DECISIONS):
         request = requests[index % len(requests)]
         began = time.perf_counter()
@@ -73,7 +76,3 @@ def measure(seed: int = 1) -> tuple[float, float, float]:
         (sends if decision.verdict.value == "send" else others).append(took)
     sends.sort()
     return statistics.median(sends), sends[int(0.99 * len(sends))], statistics.median(others) if others else 0.0
-
-
-if __name__ == "__main__":
-    print("send: median {:.1f} us, p99 {:.1f} us; else: median {:.1f} us".format(*(1e6 * value for value in measure())))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import exp, log
 
 from bench.routing.parts import GB, Asked, GpuKind, Model
@@ -24,7 +25,7 @@ FITTING = tuple(
     Model(f"fits{index}", int(size * GB))
     for index, size in enumerate((4.9, 7.6, 4.7, 5.2, 8.5, 4.9, 2.0, 6.6, 4.4, 4.1))
 )
-"""Ten, of 3 to 14 billion weights at four to eight bits: with their caches they fill four cards of 24 GB to five sixths."""
+"""Ten of 3 to 14 billion weights: with their caches they fill four cards of 24 GB to five sixths."""
 CROWDED = tuple(
     Model(f"many{index}", int(size * GB))
     for index, size in enumerate((4.9, 2.0, 9.0, 13.0, 4.7, 14.0, 8.1, 3.3, 12.0, 1.3, 14.0, 13.0))
@@ -142,7 +143,7 @@ def _session(workload: Workload, model: Model, luck: random.Random, numbers: _Nu
         output = luck.randint(100, 300)
         turns.append(Asked(numbers.next(), model, min(history, 3500), output, f"client {chat % 40}", chat))
         history += output + luck.randint(20, 200)
-    for one, after in zip(turns, turns[1:], strict=False):
+    for one, after in pairwise(turns):
         one.then = [(luck.uniform(5, 30), after)]
     return turns[0]
 

@@ -20,6 +20,8 @@ HORIZON_S: Final = 10.0
 """An eviction is held against a load by what happens to the evicted model within this long."""
 RESIDENCE_LOADS: Final = 2.0
 """A model may stay for this many times its load before it is evicted for a rarely used one."""
+UNLOAD_S: Final = 0.5
+"""From telling a model to go to its memory being free (Ollama waits up to 5 s for the driver to show it)."""
 CROWD_S: Final = 0.2
 """What one more model on a child is worth avoiding."""
 CROWD: Final = 2.0
@@ -34,7 +36,7 @@ class Room:
     harm_s: float = 0.0
     """What the evictions will cost others: their expected waiting, all together."""
     drain_s: float = 0.0
-    """Until what must go can go: requests are still in it."""
+    """Until what must go is gone: requests may still be in it."""
     held: bool = False
     """Something that must go has not stayed its time yet."""
 
@@ -133,7 +135,7 @@ def _room(gone: list[Resident], child: ChildView, snapshot: Snapshot, memory: Me
         used = memory.model_demand_per_s(resident.model, now_s) > 0
         held = held or (used and resident.since_s is not None and now_s - resident.since_s < stays_s)
     harm_s = sum(harm_of(resident, child, snapshot, memory) for resident in gone)
-    return Room(tuple(resident.model for resident in gone), harm_s, drain_s, held)
+    return Room(tuple(resident.model for resident in gone), harm_s, drain_s + UNLOAD_S * len(gone), held)
 
 
 def _free_bytes(child: ChildView, memory: Memory) -> int | None:

@@ -92,7 +92,7 @@ def worthwhile_load(snapshot: Snapshot, memory: Memory) -> WantedLoad | None:
     for model in asked:
         have = sum(has_or_loads(child, model) for child in snapshot.children)
         wanted = _restored(model, snapshot, memory) if not have else _spread(model, have, snapshot, memory)
-        if wanted is not None:
+        if wanted is not None and wanted.child.memory_bytes is not None:  # what room there is must be known
             return wanted
     return None
 
@@ -104,10 +104,20 @@ def _restored(model: str, snapshot: Snapshot, memory: Memory) -> WantedLoad | No
     child, now_s = wanted.child, snapshot.taken_at_s
     room = make_room(model, child, snapshot, memory)
     gain_s = worth_of(model, "", child, snapshot, memory)
-    if room is None or room.held or room.drain_s or gain_s < RESTORE_MIN_S or gain_s < RESTORE * room.harm_s:
+    if (
+        room is None
+        or room.held
+        or _is_used(child, room.evicts)
+        or gain_s < RESTORE_MIN_S
+        or gain_s < RESTORE * room.harm_s
+    ):
         return None
     idle_s = min((now_s - memory.used_s.get((child.id, child.life, gone), 0.0) for gone in room.evicts), default=now_s)
     return wanted if idle_s >= RESTORE_IDLE_S else None
+
+
+def _is_used(child: ChildView, models: tuple[str, ...]) -> bool:
+    return any(child.busy.get(model, 0) for model in models)
 
 
 def _spread(model: str, have: int, snapshot: Snapshot, memory: Memory) -> WantedLoad | None:
