@@ -90,7 +90,8 @@ class Asked:
         blocks = self.prompt_bytes // BLOCK_BYTES
         shared = min(blocks, self.system_tokens * BYTES_PER_TOKEN // BLOCK_BYTES)
         own = self.chat if self.chat >= 0 else -2 - self.number
-        return (*((self.system, block) for block in range(shared)), *((own, block) for block in range(shared, blocks)))  # type: ignore[return-value]
+        system = (hash(("system", self.system, block)) for block in range(shared))
+        return (*system, *(hash(("own", own, block)) for block in range(shared, blocks)))
 
     def shared_tokens(self, held: Asked) -> int:
         """How much of this prompt a slot holds after `held`."""

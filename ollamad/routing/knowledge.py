@@ -120,8 +120,9 @@ class Knowledge:
         read_s = self.read_at_s.get(model)
         warm = read_s is not None and now_s - read_s < WARM_S
         prior = LOAD_FIXED_S + self.size_bytes(model) / LOAD_BYTES_PER_S
-        usual = self.know(What.LOAD_S, model, kind, prior)
-        return usual if warm else self.know(What.LOAD_COLD_S, model, kind, usual)
+        if warm:
+            return self.know(What.LOAD_S, model, kind, self.know(What.LOAD_COLD_S, model, kind, prior))
+        return self.know(What.LOAD_COLD_S, model, kind, self.know(What.LOAD_S, model, kind, prior))
 
     def loaded(self, model: str, kind: str, took_s: float, now_s: float) -> None:
         """A load is over."""

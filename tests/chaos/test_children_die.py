@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -19,7 +20,7 @@ from tests.support.reciting import WORDS, recitation
 STREAMS = 50
 TOKENS = 250
 LONG = 100_000
-BOTH = {"routing": {"models": {RECITE: {"min_replicas": 2}}}}
+BOTH: dict[str, dict[str, Any]] = {"routing": {"models": {RECITE: {"min_replicas": 2}}}}
 """Both children have the model, whatever routing thinks it is worth."""
 
 
