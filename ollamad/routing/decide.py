@@ -28,13 +28,13 @@ def decide(
     `luck`, in [0, 1), breaks ties. `place` is how many wait for the same before it. `thorough` computes the terms of
     every child, for an explanation, also where they can't change the outcome.
     """
-    fit, rejected = candidates(request, snapshot.children, memory, snapshot.taken_at_s)
+    fit, rejected, resting = candidates(request, snapshot.children, memory, snapshot.taken_at_s)
     if not fit:
         return Decision(Verdict.REFUSE, None, rejected, reason="no child can take it")
     if request.need is Need.STORE:
         return Decision(Verdict.SEND, fit[0].id, rejected, reason="the first child changes the store")
     key = request.key
-    if request.need is Need.ANY or key is None or memory.is_refused(key, snapshot.taken_at_s):
+    if request.need is Need.ANY or key is None or resting or memory.is_refused(key, snapshot.taken_at_s):
         return _least_busy(request, fit, memory, luck, rejected)
     policy = memory.rules.policy
     if policy is not Policy.COST:

@@ -33,8 +33,8 @@ FILTERS: Final[tuple[Filter, ...]] = (must_be_routable, must_be_untried)
 
 def candidates(
     request: Request, children: tuple[ChildView, ...], memory: Memory, now_s: float
-) -> tuple[list[ChildView], dict[str, str]]:
-    """Those who can take the request, and the reasons against the others.
+) -> tuple[list[ChildView], dict[str, str], bool]:
+    """Those who can take the request, the reasons against the others, and whether those who can should rest.
 
     A rest after failures is a reason only while another child is left: with none, the request is sent all the same,
     and its client hears from the child what is wrong.
@@ -55,5 +55,5 @@ def candidates(
     if not fit and resting:
         for child in resting:
             del rejected[child.id]
-        return resting, rejected
-    return fit, rejected
+        return resting, rejected, True
+    return fit, rejected, False

@@ -69,7 +69,9 @@ def has_or_loads(child: ChildView, model: str) -> bool:
 
 def _where(model: str, snapshot: Snapshot, memory: Memory, taken: set[str]) -> WantedLoad | None:
     request = Request(Need.RUNNER, model)
-    fit, _ = candidates(request, snapshot.children, memory, snapshot.taken_at_s)
+    fit, _, resting = candidates(request, snapshot.children, memory, snapshot.taken_at_s)
+    if resting:
+        return None
     could = [child for child in fit if child.load is None and child.id not in taken and not has_or_loads(child, model)]
     could = [child for child in could if not is_too_large(model, child, memory)] or could
     rooms = [(room, child) for child in could if (room := make_room(model, child, snapshot, memory)) is not None]

@@ -209,6 +209,13 @@ def test_a_model_that_could_not_be_loaded_by_name_goes_straight_to_a_child_that_
     assert (decision.verdict, decision.child) == (Verdict.SEND, "b")
 
 
+def test_a_model_whose_load_failed_everywhere_is_not_loaded_again_and_again_but_sent() -> None:
+    known = memory()
+    for name in "ab":
+        known.breakers.failed(name, 1, M, NOW_S, weight=3)
+    assert decide(RUN, fleet(child("a"), child("b")), known, 0.0).verdict is Verdict.SEND
+
+
 @pytest.mark.parametrize("policy", [policy for policy in Policy if policy is not Policy.COST])
 def test_other_policies_send_at_once_wherever_the_model_is(policy: Policy) -> None:
     decision = decide(RUN, fleet(child("a", busy=9), child("b", M, busy=9)), memory(policy=policy), 0.3)
