@@ -12,18 +12,20 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
 from ollamad.errors import CapacityError
 from ollamad.fleet.bell import Bell
+from ollamad.fleet.lease import Lease, Limits
 from ollamad.routing.admission import Admission, Load, Send, retry_after_s
 from ollamad.routing.decide import Decision, Key, Need, Request, decide
 from ollamad.routing.fair import Ticket
 from ollamad.routing.memory import Memory, Policy
 from ollamad.routing.snapshot import ChildView, Snapshot, StreamView
+
+__all__ = ["Dispatcher", "Lease", "Limits", "Loads"]
 
 log = structlog.get_logger()
 
@@ -32,57 +34,6 @@ RETRY_AFTER_S: Final = 5
 TICK_S: Final = 0.25
 """How often those in line are looked at although nothing has happened: their patience with a load grows by itself."""
 IDLE_S: Final = 5.0
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """The right to send one request to one life of one child. Whoever streams says when the child is heard."""
-
-    child: str
-    life: int
-    base_url: str
-    waited_ms: int
-    """From asking for the lease to having it."""
-    model: str | None
-    since_s: float
-    request: Request
-    reason: str = ""
-    """Why this child, in few words."""
-    kind: str = ""
-    """What the child runs on."""
-    cached: bool = False
-    """Whether a slot there held the beginning of its prompt."""
-    judged: bool = False
-    """Whether it has been told how the request went."""
-    heard_s: float | None = None
-    held: bool = False
-    """The client does not take what has come: nothing more is read from the child meanwhile."""
-    longest_pause_s: float = 0.0
-    """Between two pieces of the response."""
-
-    def heard(self) -> None:
-        """A piece of the response has come: the request makes progress."""
-        now_s = time.monotonic()
-        if self.heard_s is not None:
-            self.longest_pause_s = max(self.longest_pause_s, now_s - self.heard_s)
-        self.heard_s = now_s
-
-    def hold(self, *, held: bool) -> None:
-        """The client has stopped taking what comes, or takes it again; that is no silence of the child's."""
-        self.held = held
-        if not held and self.heard_s is not None:
-            self.heard_s = time.monotonic()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The bounds of waiting."""
-
-    waiting_max: int
-    ready_wait_s: float
-    """For any child to be ready."""
-    wait_max_s: float
-    """For a slot."""
 
 
 class Loads(Protocol):
@@ -251,9 +202,7 @@ class Dispatcher:
 
     def _pump(self, only: Key | None = None) -> None:
         """Carry out every move there is."""
-        if not self._granted:
-            return
-        while True:
+        while len(self._admission):
             snapshot = self._look()
             if any(child.routable for child in snapshot.children):
                 self._routable_s = snapshot.taken_at_s

@@ -34,6 +34,7 @@ from ollamad.supervision.state import Quarantine, Release, WantUp
 log = structlog.get_logger()
 
 KEY_LOOK_S: Final = 0.02
+GPU_VIEW_S: Final = 0.2
 
 
 class Fleet:
@@ -57,6 +58,7 @@ class Fleet:
         self._devices = devices
         self._stopping = False
         self._pauses = Pauses()
+        self._gpu_views: dict[str, tuple[float, GpuView]] = {}
         self._outfit = Outfit(config, plans, instance, self._ports)
         self._routing = Routing(config, self._outfit.context_length)
         self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed)
@@ -256,7 +258,18 @@ class Fleet:
         )
 
     def _gpu(self, gpu: Gpu) -> GpuView:
-        """A GPU with its latest sample, and what of its memory is neither free nor ours."""
+        """A GPU with its latest sample, and what of its memory is neither free nor ours.
+
+        Worked out again a few times a second at most: a snapshot is taken for each request, a sample once a second.
+        """
+        now_s = time.monotonic()
+        seen_s, view = self._gpu_views.get(gpu.uuid, (0.0, None))
+        if view is None or now_s - seen_s > GPU_VIEW_S:
+            view = self._gpu_now(gpu)
+            self._gpu_views[gpu.uuid] = (now_s, view)
+        return view
+
+    def _gpu_now(self, gpu: Gpu) -> GpuView:
         ours = frozenset[int]().union(*(child.known.members for child in self._children.values()))
         mine = [child for child in self._children.values() if gpu in child.plan.gpus]
         alone = all(len(child.plan.gpus) == 1 for child in mine)  # a wide child does not say what is where

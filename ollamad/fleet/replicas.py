@@ -128,7 +128,7 @@ class Replicas:
         facts = log.bind(child=order.child, model=order.model, shape=order.request.shape or None)
         try:
             if not await self._make_room(order):
-                facts.info("load given up", evicts=order.evicts)
+                facts.debug("load given up", evicts=order.evicts)
                 return
             facts.info("model loads", evicted=order.evicts)
             began_s = time.monotonic()
@@ -220,8 +220,9 @@ class Replicas:
         return frozenset(self._preload)
 
     def _observe(self, snapshot: Snapshot) -> None:
-        """Learn sizes from what is loaded, and say where a model is not wholly on its GPUs."""
+        """Learn sizes from what is loaded, and forget what was held against processes that are gone."""
         knowledge = self._memory.knowledge
+        self._memory.keep({(child.id, child.life) for child in snapshot.children})
         for child in snapshot.children:
             for resident in child.residents:
                 knowledge.read_at_s[resident.model] = snapshot.taken_at_s

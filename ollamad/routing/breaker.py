@@ -6,7 +6,7 @@ may try (half open): if that succeeds the breaker closes, if it fails it opens f
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -53,13 +53,15 @@ class Breaker:
 
 
 CLOSED: Final = Breaker()
+_Name = tuple[str, int] | tuple[str, int, str | None]
+"""A child's life, or a model on it."""
 
 
 class Breakers:
     """All breakers that are not closed and forgotten: by child's life, and by model on a child's life."""
 
     def __init__(self) -> None:
-        self._breakers: dict[Hashable, Breaker] = {}
+        self._breakers: dict[_Name, Breaker] = {}
         self._models_failed: dict[tuple[str, int], set[str]] = {}
 
     def why_not(self, child: str, life: int, model: str | None, now_s: float) -> str | None:
@@ -74,7 +76,7 @@ class Breakers:
 
     def sent(self, child: str, life: int, model: str | None, now_s: float) -> None:
         """A request went there."""
-        for name in (child, life), (child, life, model):
+        for name in _names(child, life, model):
             if name in self._breakers:
                 self._breakers[name] = self._breakers[name].sent(now_s)
 
@@ -86,7 +88,7 @@ class Breakers:
 
     def gave_up(self, child: str, life: int, model: str | None) -> None:
         """Its client left before it was known how it would end."""
-        for name in (child, life), (child, life, model):
+        for name in _names(child, life, model):
             if name in self._breakers:
                 self._breakers[name] = self._breakers[name].gave_up()
 
@@ -98,14 +100,14 @@ class Breakers:
         if len(failed) > 1:
             self._add((child, life), now_s, weight)
 
-    def died(self, child: str, life: int) -> None:
-        """That life is over, and all that was held against it."""
-        self._models_failed.pop((child, life), None)
-        self._breakers = {name: kept for name, kept in self._breakers.items() if _life(name) != (child, life)}
+    def keep(self, lives: Collection[tuple[str, int]]) -> None:
+        """Forget all that was held against other lives than these: they are over."""
+        self._breakers = {name: kept for name, kept in self._breakers.items() if name[:2] in lives}
+        self._models_failed = {life: models for life, models in self._models_failed.items() if life in lives}
 
-    def _add(self, name: Hashable, now_s: float, weight: int) -> None:
+    def _add(self, name: _Name, now_s: float, weight: int) -> None:
         self._breakers[name] = self._breakers.get(name, CLOSED).failed(now_s, weight)
 
 
-def _life(name: Hashable) -> Hashable:
-    return name[:2] if isinstance(name, tuple) else name
+def _names(child: str, life: int, model: str | None) -> tuple[_Name, _Name]:
+    return (child, life), (child, life, model)

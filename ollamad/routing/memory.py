@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -162,6 +162,11 @@ class Memory:
             return False
         refused_s = self._refused_s.get(key)
         return refused_s is not None and now_s - refused_s < REFUSED_S
+
+    def keep(self, lives: Collection[tuple[str, int]]) -> None:
+        """Forget what is known of other lives (child, its life's number) than these."""
+        self.breakers.keep(lives)
+        self.used_s = {runner: at_s for runner, at_s in self.used_s.items() if runner[:2] in lives}
 
     def _forget(self, now_s: float) -> None:
         least = sorted(self._demand, key=lambda key: self._demand[key].per_s(now_s))

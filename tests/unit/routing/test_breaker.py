@@ -58,7 +58,7 @@ def test_a_probe_that_fails_doubles_the_rest() -> None:
 def test_a_new_life_starts_with_a_clean_sheet() -> None:
     breakers = open_breakers()
     assert breakers.why_not("a", 2, "m", 0.0) is None
-    breakers.died("a", 1)
+    breakers.keep({("a", 2)})
     assert breakers.why_not("a", 1, "m", 0.0) is None
 
 
