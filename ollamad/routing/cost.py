@@ -24,7 +24,7 @@ from ollamad.routing.scorers import prefill_s, pressure_s
 from ollamad.routing.snapshot import ChildView, Snapshot
 
 ALIKE_S: Final = 0.02
-"""Costs this near are equal: the least busy goes first, then the last choice for the same key, then luck."""
+"""Costs this near are equal."""
 WORTH_IT: Final = 1.2
 """A further copy must promise a wait this many times shorter."""
 COPY_HARM: Final = 2.0
@@ -73,10 +73,24 @@ def _send(case: Case, ready: list[ChildView], luck: float) -> Decision:
         if terms.prefill_s + terms.pressure_s <= limit
     ]
     fewest = min(in_flight for in_flight, _ in alike)
-    least = [terms for in_flight, terms in alike if in_flight == fewest]
-    last = case.memory.last.get(case.key)
-    chosen = next((terms for terms in least if terms.child == last), least[int(luck * len(least))])
+    chosen = _among_equals(case, [terms for in_flight, terms in alike if in_flight == fewest], fewest, luck)
     return Decision(Verdict.SEND, chosen.child, {}, tuple(found), chosen.total_s, "has the model and a free slot")
+
+
+def _among_equals(case: Case, equals: list[Terms], in_flight: int, luck: float) -> Terms:
+    """Among idle ones the last choice: it leaves the others undisturbed. Among busy ones the one sent to longest ago.
+
+    The others are more likely to be reading a prompt still.
+    """
+    if len(equals) == 1:
+        return equals[0]
+    last = case.memory.last.get(case.key)
+    if not in_flight:
+        return next((terms for terms in equals if terms.child == last), equals[int(luck * len(equals))])
+    sent_s = case.memory.sent_s
+    longest_s = min(sent_s.get(terms.child, 0.0) for terms in equals)
+    oldest = [terms for terms in equals if sent_s.get(terms.child, 0.0) == longest_s]
+    return oldest[int(luck * len(oldest))]
 
 
 def _ready_terms(case: Case, ready: list[ChildView]) -> list[Terms]:

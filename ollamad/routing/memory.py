@@ -93,6 +93,8 @@ class Memory:
         """Requests sent so far, for taking turns."""
         self.last: dict[Key, str] = {}
         """The child that each key's last request went to."""
+        self.sent_s: dict[str, float] = {}
+        """When each child was last sent a request for a runner."""
         self.used_s: dict[tuple[str, int, str], float] = {}
         """When each runner (child, life, model) was last sent a request."""
         self._demand: dict[Key, Rate] = {}
@@ -125,6 +127,7 @@ class Memory:
         self.breakers.sent(child, life, request.model, now_s)
         if request.key is not None and request.model is not None:
             self.last[request.key] = child
+            self.sent_s[child] = now_s
             self.used_s[child, life, request.model] = now_s
             if request.prefix:
                 self.prefixes.sent((child, life, request.model), request.prefix, slots)
@@ -166,6 +169,8 @@ class Memory:
     def keep(self, lives: Collection[tuple[str, int]]) -> None:
         """Forget what is known of other lives (child, its life's number) than these."""
         self.breakers.keep(lives)
+        children = {child for child, _ in lives}
+        self.sent_s = {child: at_s for child, at_s in self.sent_s.items() if child in children}
         self.used_s = {runner: at_s for runner, at_s in self.used_s.items() if runner[:2] in lives}
 
     def _forget(self, now_s: float) -> None:
