@@ -141,7 +141,7 @@ class Replicas:
             self._learn(order, answer, time.monotonic() - began_s)
         except NoAnswer as error:
             facts.warning("load failed", error=str(error))
-            self._memory.breakers.failed(order.child, order.life, order.model, time.monotonic(), FAILED_LOAD)
+            self._failed(order, time.monotonic())
             self._children.distrust(order.child, order.life)
         finally:
             del self._loads[order.child]
@@ -162,8 +162,12 @@ class Replicas:
             self._memory.load_refused(key, now_s)
             facts.info("model not loaded ahead of its requests", status=answer.status, said=answer.text[:200])
         else:
-            self._memory.breakers.failed(order.child, order.life, order.model, now_s, FAILED_LOAD)
+            self._failed(order, now_s)
             facts.warning("load failed", status=answer.status, said=answer.text[:200])
+
+    def _failed(self, order: _Order, now_s: float) -> None:
+        self._memory.breakers.failed(order.child, order.life, order.model, now_s, FAILED_LOAD)
+        self._memory.load_failed((order.model, order.request.shape), now_s)
 
     async def _make_room(self, order: _Order) -> bool:
         """Wait until nothing uses what has to go, and unload it. False where the load is not to be any more."""

@@ -20,6 +20,9 @@ EMBEDS_RECENT_S: Final = 60.0
 REFUSED_S: Final = 30.0
 """A model that could not be loaded by its name alone is not tried so again for this long: it may not exist."""
 
+LOADS_FAILED_MAX: Final = 3
+"""After so many failed loads in a row no more are made for those who wait: they are sent, and fail as they may."""
+
 
 class Policy(Enum):
     """How a child is chosen."""
@@ -101,6 +104,8 @@ class Memory:
         self._by_model: dict[str, dict[Key, Rate]] = {}
         self._embedded_s: dict[str, float] = {}
         self._refused_s: dict[Key, float] = {}
+        self._loads_failed: dict[Key, int] = {}
+        """In a row, on whatever child."""
 
     def rule(self, model: str) -> ModelRule:
         """What is asked for this model."""
@@ -155,9 +160,17 @@ class Memory:
         """A child says it can't be loaded, by the request's fault: let requests hear that from a child themselves."""
         self._refused_s[key] = now_s
 
+    def load_failed(self, key: Key, now_s: float) -> None:
+        """A load failed by a child's fault; after a few in a row the model is suspected, which may kill every child."""
+        failed = self._loads_failed[key] = self._loads_failed.get(key, 0) + 1
+        if failed >= LOADS_FAILED_MAX:
+            del self._loads_failed[key]
+            self.load_refused(key, now_s)
+
     def load_worked(self, key: Key) -> None:
         """It can be loaded."""
         self._refused_s.pop(key, None)
+        self._loads_failed.pop(key, None)
 
     def is_refused(self, key: Key, now_s: float) -> bool:
         """Whether there is no use in loading it ahead of a request."""
@@ -179,6 +192,7 @@ class Memory:
             del self._demand[key]
             del self._by_model[key[0]][key]
             self.last.pop(key, None)
+            self._loads_failed.pop(key, None)
         self._by_model = {model: rates for model, rates in self._by_model.items() if rates}
         self._refused_s = {key: at_s for key, at_s in self._refused_s.items() if now_s - at_s < REFUSED_S}
         self._embedded_s = {name: at_s for name, at_s in self._embedded_s.items() if now_s - at_s < EMBEDS_RECENT_S}

@@ -209,6 +209,15 @@ def test_a_model_that_could_not_be_loaded_by_name_goes_straight_to_a_child_that_
     assert (decision.verdict, decision.child) == (Verdict.SEND, "b")
 
 
+def test_a_model_whose_loads_kill_one_life_after_another_is_suspected_itself() -> None:
+    known = memory()
+    for _ in range(2):
+        known.load_failed((M, ""), NOW_S)
+    assert decide(RUN, fleet(child("a")), known, 0.0).verdict is Verdict.LOAD
+    known.load_failed((M, ""), NOW_S)
+    assert decide(RUN, fleet(child("a")), known, 0.0).verdict is Verdict.SEND
+
+
 def test_a_model_whose_load_failed_everywhere_is_not_loaded_again_and_again_but_sent() -> None:
     known = memory()
     for name in "ab":
