@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
@@ -57,6 +57,7 @@ class Dispatcher:
         self._admission = Admission(memory)
         self._granted: dict[Ticket, asyncio.Future[Lease]] = {}
         self._open: defaultdict[str, dict[Lease, None]] = defaultdict(dict)
+        self._busy: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._unready = 0
         self._routable_s = 0.0
         """When a child was last seen routable."""
@@ -80,11 +81,7 @@ class Dispatcher:
 
     def busy(self, child: str) -> dict[str, int]:
         """The same, counted by model."""
-        counts: dict[str, int] = {}
-        for lease in self._open[child]:
-            if lease.model is not None:
-                counts[lease.model] = counts.get(lease.model, 0) + 1
-        return counts
+        return dict(self._busy[child])
 
     @property
     def total_in_flight(self) -> int:
@@ -249,11 +246,15 @@ class Dispatcher:
             cached=held > 0,
         )
         self._open[chosen.id][lease] = None
+        if model is not None:
+            self._busy[chosen.id][model] += 1
         log.debug("routed", child=chosen.id, model=model, waited_ms=lease.waited_ms, **_why(decision))
         return lease
 
     def _close(self, lease: Lease) -> None:
         del self._open[lease.child][lease]
+        if lease.model is not None:
+            self._busy[lease.child] -= Counter({lease.model: 1})  # none is no entry
         if not lease.judged and lease.model is not None:
             self._memory.breakers.gave_up(lease.child, lease.life, lease.model)
         self._changed.ring()
