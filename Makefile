@@ -11,7 +11,7 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check clean environment bench bench-supervision bench-live
+.PHONY: help run test check clean environment bench bench-supervision bench-live bench-routing
 .PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover
 MAKEFLAGS += --no-print-directory
 
@@ -21,6 +21,7 @@ help:
 	@echo 'make check   the checks alone: ruff, mypy, import-linter'
 	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back'
 	@echo 'make bench-live          simulated GPUs behind real nginx and behind ollamad, side by side'
+	@echo 'make bench-routing       routing beside what nginx does, in virtual time (ARGS="half --seed 2")'
 	@echo 'make bench-relay         what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
 	@echo 'make bench-relay-many    5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
 	@echo 'make clean   delete .venv and the caches of this checkout'
@@ -52,6 +53,8 @@ bench-supervision:
 	@$(MAKE) -s bench PART=supervision
 bench-live:
 	@$(MAKE) -s bench PART=live_routing
+bench-routing:
+	@$(MAKE) -s bench PART=routing
 bench-relay:
 	@$(MAKE) -s bench PART=relay.compare
 bench-relay-many:

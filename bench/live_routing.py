@@ -134,7 +134,7 @@ def scaled(timing: Timing, speed: float) -> Timing:
 
 def workload(models: int, rate_per_s: float, length_s: float, seed: int) -> tuple[Arrival, ...]:
     """Bursty arrivals (Gamma, shape 0.5) of a Zipf mix of models; prompts and answers as of short conversations."""
-    luck = random.Random(seed)  # noqa: S311 - no secret
+    luck = random.Random(seed)
     weights = [1 / (rank + 1) for rank in range(models)]
     arrivals, at_s = [], 0.0
     while at_s < length_s:

@@ -43,7 +43,7 @@ async def _look(party: Party) -> dict[str, int]:
 
 
 async def _storm(port: int, requests: int) -> None:
-    luck = random.Random(1)  # noqa: S311 - the same storm each time
+    luck = random.Random(1)
     left = iter(range(requests))
 
     async def client() -> None:

@@ -54,11 +54,10 @@ def check(config: Config, origins: Mapping[str, str], home: str) -> list[Problem
         return Problem(key, message, json.dumps(value, default=str), origins.get(key, "default"))
 
     found: list[Problem] = []
-    for part in (_addresses, _proxies, _gpus, _environment, _backoff, _access):
+    for part in (_addresses, _proxies, _gpus, _environment, _backoff, _access, _waits, _replicas):
         found += part(config, problem)
     found += _paths(config, problem, home)
     found += _socket(config, problem, home)
-    found += _waits(config, problem)
     return found
 
 
@@ -147,6 +146,14 @@ def _waits(config: Config, problem: _Report) -> Iterator[Problem]:
             models.retry_max_s,
             f"must be at least models.retry_initial_s ({models.retry_initial_s})",
         )
+
+
+def _replicas(config: Config, problem: _Report) -> Iterator[Problem]:
+    for name, model in config.routing.models.items():
+        least = max(model.min_replicas, int(model.pin))
+        if model.max_replicas and model.max_replicas < least:
+            value = {name: {"max_replicas": model.max_replicas}}
+            yield problem("routing.models", value, f"is less than the {least} that are always wanted")
 
 
 def _paths(config: Config, problem: _Report, home: str) -> Iterator[Problem]:

@@ -140,7 +140,7 @@ def _checked(setting: Setting) -> _Good | Problem:
     try:
         return _Good(msgspec.convert(setting.value, kind))
     except msgspec.ValidationError as error:
-        if isinstance(setting.value, dict) and get_origin(get_args(kind)[0]) is dict:
+        if isinstance(setting.value, dict) and get_args(kind)[0] == dict[str, str]:
             # Its values may be secrets: name the entries, show none.
             wrong = ", ".join(name for name, value in setting.value.items() if not isinstance(value, str))
             return Problem(setting.key, f"expected text in quotes as the value of {wrong}", None, setting.origin)

@@ -42,8 +42,8 @@ def _lines(config: Config, comments: Callable[[str], list[str]]) -> Iterator[str
             comment = comments(f"{table}.{key}")
             value = values[key]
             if isinstance(value, dict):
-                yield "".join(f"{line}\n" for line in ["", *comment, f"[{table}.{key}]"])
-                yield tomli_w.dumps(value)
+                yield "".join(f"{line}\n" for line in ["", *comment])
+                yield tomli_w.dumps({table: {key: value}})
             else:
                 yield "".join(f"{line}\n" for line in [*comment, tomli_w.dumps({key: value}).strip()])
 

@@ -111,6 +111,11 @@ class Child:
             self.known.trust(trusted=False)
             self._life.look()
 
+    def look_again(self) -> None:
+        """What it has loaded has changed by our own doing: ask it now."""
+        if self._life is not None:
+            self._life.look()
+
     def has_begun(self, life: int, model: str) -> None:
         """An answer with this model has begun to come from this life."""
         if life == self.state.life:

@@ -1,76 +1,75 @@
-"""Who may send what to whom: leases on children, taken in the same step as the decision and always given back."""
+"""Who may send what to whom: leases on children, taken in the same step as the decision and always given back.
+
+What needs a slot waits here until one frees (`routing.admission`), and is bound to a child only then. What needs none
+(the store, a list of models, a model that runs elsewhere) waits for nothing but a child that is ready.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import Final, Protocol
 
 import structlog
 
 from ollamad.errors import CapacityError
 from ollamad.fleet.bell import Bell
-from ollamad.routing.decide import Decision, Request, decide
+from ollamad.fleet.lease import Lease, Limits
+from ollamad.routing.admission import Admission, Load, Send, retry_after_s
+from ollamad.routing.decide import Decision, Key, Need, Request, decide
+from ollamad.routing.fair import Ticket
+from ollamad.routing.memory import Memory, Policy
 from ollamad.routing.snapshot import ChildView, Snapshot, StreamView
+
+__all__ = ["Dispatcher", "Lease", "Limits", "Loads"]
 
 log = structlog.get_logger()
 
-RETRY_AFTER_S = 5
-"""What a refused client is told, while nothing better than a guess is known."""
+RETRY_AFTER_S: Final = 5
+"""What a refused client is told where nothing better than a guess is known: how long a child takes to start."""
+TICK_S: Final = 0.25
+"""How often those in line are looked at although nothing has happened: their patience with a load grows by itself."""
+IDLE_S: Final = 5.0
 
 
-@dataclass(slots=True, eq=False)
-class Lease:
-    """The right to send one request to one life of one child. Whoever streams says when the child is heard."""
+class Loads(Protocol):
+    """What the dispatcher needs of `Replicas`."""
 
-    child: str
-    life: int
-    base_url: str
-    waited_ms: int
-    """From asking for the lease to having it."""
-    model: str | None
-    since_s: float
-    heard_s: float | None = None
-    held: bool = False
-    """The client does not take what has come: nothing more is read from the child meanwhile."""
-    longest_pause_s: float = 0.0
-    """Between two pieces of the response."""
-
-    def heard(self) -> None:
-        """A piece of the response has come: the request makes progress."""
-        now_s = time.monotonic()
-        if self.heard_s is not None:
-            self.longest_pause_s = max(self.longest_pause_s, now_s - self.heard_s)
-        self.heard_s = now_s
-
-    def hold(self, *, held: bool) -> None:
-        """The client has stopped taking what comes, or takes it again; that is no silence of the child's."""
-        self.held = held
-        if not held and self.heard_s is not None:
-            self.heard_s = time.monotonic()
+    def begin(self, child: ChildView, request: Request, evicts: tuple[str, ...]) -> None:
+        """Begin a load, so that the next snapshot shows it."""
 
 
 class Dispatcher:
     """Gives leases. The counts of requests in flight are its own, and no one else's."""
 
-    def __init__(self, changed: Bell, *, waiting_max: int, ready_wait_s: float) -> None:
+    def __init__(
+        self, changed: Bell, memory: Memory, look: Callable[[], Snapshot], limits: Limits, loads: Loads
+    ) -> None:
         self._changed = changed
-        self._waiting_max = waiting_max
-        self._ready_wait_s = ready_wait_s
+        self._memory = memory
+        self._look = look
+        self._limits = limits
+        self._loads = loads
+        self._admission = Admission(memory)
+        self._granted: dict[Ticket, asyncio.Future[Lease]] = {}
         self._open: defaultdict[str, dict[Lease, None]] = defaultdict(dict)
-        self._waiting = 0
+        self._busy: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._unready = 0
+        self._routable_s = 0.0
+        """When a child was last seen routable."""
 
-    def limit(self, *, waiting_max: int, ready_wait_s: float) -> None:
-        """Go by other limits from now on; who waits already keeps its own."""
-        self._waiting_max, self._ready_wait_s = waiting_max, ready_wait_s
+    def limit(self, limits: Limits) -> None:
+        """Go by other limits from now on."""
+        self._limits = limits
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a child to become ready."""
-        return self._waiting
+        """Requests that wait for a slot, or for a child to become ready."""
+        return len(self._admission) + self._unready
 
     def in_flight(self, child: str) -> int:
         """Requests that hold a lease on this child."""
@@ -80,63 +79,219 @@ class Dispatcher:
         """The same, one by one, oldest first."""
         return tuple(StreamView(lease.model, lease.since_s, lease.heard_s, lease.held) for lease in self._open[child])
 
+    def busy(self, child: str) -> dict[str, int]:
+        """The same, counted by model."""
+        return dict(self._busy[child])
+
     @property
     def total_in_flight(self) -> int:
         """Requests that hold a lease on any child."""
         return sum(map(len, self._open.values()))
 
+    async def run(self) -> None:
+        """Look after those in line until cancelled: whenever something has changed, and a few times a second."""
+        while True:
+            await self._changed.heard(TICK_S if len(self._admission) else IDLE_S)
+            self._pump()
+
     @asynccontextmanager
-    async def lease(self, request: Request, look: Callable[[], Snapshot], *, wait: bool = True) -> AsyncIterator[Lease]:
+    async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
         """A lease for this request, given back when the block is left, however it is left.
 
-        Where no child can take it now it waits for one, unless `wait` is False. Raises CapacityError.
+        It waits for a slot; and for a child to become ready where none is, unless `wait` is False. Raises
+        CapacityError.
         """
-        asked_s = time.monotonic()
-        decision, snapshot = await self._decided(request, look, wait=wait)
-        chosen = next(child for child in snapshot.children if child.id == decision.child)
+        key = request.key
         now_s = time.monotonic()
-        waited_ms = round((now_s - asked_s) * 1000)
-        lease = Lease(
-            chosen.id, chosen.life, f"http://127.0.0.1:{chosen.port}", waited_ms, model=request.model, since_s=now_s
-        )
-        self._open[chosen.id][lease] = None  # no await since the decision: a burst spreads
-        log.debug("routed", child=chosen.id, model=request.model, rejected=decision.rejected, waited_ms=waited_ms)
+        if request.need is Need.RUNNER and not request.tried:
+            self._memory.arrived(request, now_s)
+        if key is None or request.need is not Need.RUNNER or not self._waits_for_slots(key, now_s):
+            lease = await self._without_slot(request, now_s, wait=wait)
+        else:
+            lease = await self._with_slot(request, key, now_s, wait=wait)
         try:
             yield lease
         finally:
-            del self._open[chosen.id][lease]
-            self._changed.ring()
+            self._close(lease)
 
-    async def _decided(
-        self, request: Request, look: Callable[[], Snapshot], *, wait: bool
-    ) -> tuple[Decision, Snapshot]:
-        deadline_s = time.monotonic() + (self._ready_wait_s if wait else 0.0)
+    def _waits_for_slots(self, key: Key, now_s: float) -> bool:
+        return self._memory.rules.policy is Policy.COST and not self._memory.is_refused(key, now_s)
+
+    # What needs no slot.
+
+    async def _without_slot(self, request: Request, asked_s: float, *, wait: bool) -> Lease:
+        deadline_s = asked_s + (self._limits.ready_wait_s if wait else 0.0)
         while True:
-            snapshot = look()
-            if snapshot.stopping:
-                raise CapacityError("ollamad is stopping; try again when it is back", RETRY_AFTER_S)
-            decision = decide(request, snapshot, random.random())  # noqa: S311 - no secret
+            snapshot = self._look()
+            _refuse_while_stopping(snapshot)
+            decision = decide(request, snapshot, self._memory, random.random())  # noqa: S311 - no secret
             if decision.child is not None:
-                return decision, snapshot
+                return self._opened(request, decision, snapshot, asked_s)
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                raise CapacityError(f"no child can take this request now ({_states(snapshot)})", RETRY_AFTER_S)
-            if self._waiting >= self._waiting_max:
-                raise CapacityError(
-                    f"{self._waiting} requests wait for a child already; try again later", RETRY_AFTER_S
-                )
-            await self._wait(left_s)
+                raise _nobody(snapshot)
+            if self.waiting >= self._limits.waiting_max:
+                raise self._full(RETRY_AFTER_S)
+            self._unready += 1
+            try:
+                await self._changed.heard(left_s)
+            finally:
+                self._unready -= 1
 
-    async def _wait(self, left_s: float) -> None:
-        self._waiting += 1
+    # What needs one.
+
+    async def _with_slot(self, request: Request, key: Key, asked_s: float, *, wait: bool) -> Lease:
+        granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        ticket = self._admission.enter(request, key, asked_s)
+        self._granted[ticket] = granted
         try:
-            await self._changed.heard(left_s)
+            self._pump(only=key)
+            if not granted.done():
+                self._refuse_if_hopeless(request, key)
+                await self._until_granted(request, granted, asked_s, wait=wait)
+            return granted.result()
+        except BaseException:
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
+                self._close(granted.result())  # it was granted in the very moment that its client left
+            raise
         finally:
-            self._waiting -= 1
+            del self._granted[ticket]
+            self._admission.leave(ticket, time.monotonic())
+
+    def _refuse_if_hopeless(self, request: Request, key: Key) -> None:
+        """Raises CapacityError where the queue is full, or the client would be gone before its turn."""
+        snapshot = self._look()
+        if self.waiting > self._limits.waiting_max:
+            raise self._full(retry_after_s(self._admission.expected_s(request, key, snapshot)))
+        if (after_s := self._admission.hopeless(request, key, snapshot)) is not None:
+            raise CapacityError(
+                f"the wait for {request.model} is longer than the {request.patience_s:g} s that this request allows",
+                after_s,
+            )
+
+    async def _until_granted(
+        self, request: Request, granted: asyncio.Future[Lease], asked_s: float, *, wait: bool
+    ) -> None:
+        """Wait for the lease. Raises CapacityError when patience is over: with a queue, or with children down."""
+        patience_s = self._limits.wait_max_s if request.patience_s is None else request.patience_s
+        while not granted.done():
+            snapshot = self._look()
+            _refuse_while_stopping(snapshot)
+            now_s = time.monotonic()
+            until_s = asked_s + patience_s
+            if not _has_candidate(request, snapshot):
+                lost_s = asked_s if request.tried else max(asked_s, self._routable_s)
+                ready_s = lost_s + (self._limits.ready_wait_s if wait else 0.0)
+                if now_s >= ready_s:
+                    raise _nobody(snapshot)
+                until_s = min(until_s, ready_s)
+            elif now_s >= until_s:
+                key = request.key
+                expected_s = 0.0 if key is None else self._admission.expected_s(request, key, snapshot)
+                raise CapacityError(
+                    f"no slot for {request.model} came free in {patience_s:g} s, {self.waiting - 1} others wait;"
+                    " try again later, or raise [routing] wait_max_s",
+                    retry_after_s(expected_s),
+                )
+            else:
+                until_s = min(until_s, now_s + max(self._limits.ready_wait_s, TICK_S))
+            await asyncio.wait([granted], timeout=max(0.0, until_s - now_s))
+
+    def _pump(self, only: Key | None = None) -> None:
+        """Carry out every move there is."""
+        while len(self._admission):
+            snapshot = self._look()
+            if any(child.routable for child in snapshot.children):
+                self._routable_s = snapshot.taken_at_s
+            if snapshot.stopping:
+                self._send_home()
+                return
+            move = self._admission.next_move(snapshot, random.random(), only)  # noqa: S311 - no secret
+            match move:
+                case None:
+                    return
+                case Send(ticket=ticket, decision=decision):
+                    self._admission.leave(ticket, snapshot.taken_at_s, served=True)
+                    lease = self._opened(ticket.request, decision, snapshot, ticket.asked_s)
+                    self._granted[ticket].set_result(lease)
+                case Load(request=request, decision=decision):
+                    child = _named(snapshot, decision.child)
+                    log.debug("load decided", child=child.id, model=request.model, **_why(decision))
+                    self._loads.begin(child, request, decision.evicts)
+
+    def _send_home(self) -> None:
+        for granted in self._granted.values():
+            if not granted.done():
+                granted.set_exception(_stopping())
+
+    def _opened(self, request: Request, decision: Decision, snapshot: Snapshot, asked_s: float) -> Lease:
+        """The lease, counted: no await since the decision, so that a burst spreads."""
+        chosen = _named(snapshot, decision.child)
+        now_s = time.monotonic()
+        model = request.model if request.need is Need.RUNNER else None
+        held = 0
+        if model is not None:
+            held = self._memory.prefixes.held_blocks(chosen.id, chosen.life, model, request.prefix)
+            self._memory.sent(request, chosen.id, chosen.life, chosen.slots, now_s)
+        lease = Lease(
+            child=chosen.id,
+            life=chosen.life,
+            base_url=f"http://127.0.0.1:{chosen.port}",
+            waited_ms=round((now_s - asked_s) * 1000),
+            model=model,
+            since_s=now_s,
+            request=request,
+            reason=_in_words(decision),
+            kind=chosen.kind,
+            cached=held > 0,
+        )
+        self._open[chosen.id][lease] = None
+        if model is not None:
+            self._busy[chosen.id][model] += 1
+        log.debug("routed", child=chosen.id, model=model, waited_ms=lease.waited_ms, **_why(decision))
+        return lease
+
+    def _close(self, lease: Lease) -> None:
+        del self._open[lease.child][lease]
+        if lease.model is not None:
+            self._busy[lease.child] -= Counter({lease.model: 1})  # none is no entry
+        if not lease.judged and lease.model is not None:
+            self._memory.breakers.gave_up(lease.child, lease.life, lease.model)
+        self._changed.ring()
+
+    def _full(self, after_s: int) -> CapacityError:
+        return CapacityError(f"{self._limits.waiting_max} requests wait for a child already; try again later", after_s)
 
 
-def _states(snapshot: Snapshot) -> str:
-    return ", ".join(f"{child.id} {_state(child)}" for child in snapshot.children) or "there is no child"
+def _has_candidate(request: Request, snapshot: Snapshot) -> bool:
+    return any(child.routable and (child.id, child.life) not in request.tried for child in snapshot.children)
+
+
+def _named(snapshot: Snapshot, name: str | None) -> ChildView:
+    return next(child for child in snapshot.children if child.id == name)
+
+
+def _in_words(decision: Decision) -> str:
+    terms = next((terms for terms in decision.candidates if terms.child == decision.child), None)
+    return decision.reason if terms is None else f"{decision.reason}; {terms}"
+
+
+def _why(decision: Decision) -> dict[str, object]:
+    return {"reason": decision.reason, "candidates": decision.explain()}
+
+
+def _refuse_while_stopping(snapshot: Snapshot) -> None:
+    if snapshot.stopping:
+        raise _stopping()
+
+
+def _stopping() -> CapacityError:
+    return CapacityError("ollamad is stopping; try again when it is back", RETRY_AFTER_S)
+
+
+def _nobody(snapshot: Snapshot) -> CapacityError:
+    states = ", ".join(f"{child.id} {_state(child)}" for child in snapshot.children) or "there is no child"
+    return CapacityError(f"no child can take this request now ({states})", RETRY_AFTER_S)
 
 
 def _state(child: ChildView) -> str:

@@ -23,10 +23,12 @@ from ollamad.fleet.dispatcher import Dispatcher, Lease
 from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.pauses import Pauses
 from ollamad.fleet.plan import ChildPlan
+from ollamad.fleet.replicas import Replicas
+from ollamad.fleet.routing import Routing, limits_of, usable_bytes
 from ollamad.fleet.synchronizer import Synchronizer
 from ollamad.gpu.model import Gpu
 from ollamad.ollama.program import Program
-from ollamad.routing.decide import Request
+from ollamad.routing.decide import Decision, Request
 from ollamad.routing.snapshot import ChildView, GpuView, Snapshot
 from ollamad.supervision.gpu_health import Health, Verdict
 from ollamad.supervision.state import Quarantine, Release, WantUp
@@ -34,6 +36,7 @@ from ollamad.supervision.state import Quarantine, Release, WantUp
 log = structlog.get_logger()
 
 KEY_LOOK_S: Final = 0.02
+GPU_VIEW_S: Final = 0.2
 
 
 class Fleet:
@@ -57,9 +60,16 @@ class Fleet:
         self._devices = devices
         self._stopping = False
         self._pauses = Pauses()
+        self._gpu_views: dict[str, tuple[float, GpuView]] = {}
         self._outfit = Outfit(config, plans, instance, self._ports)
+        self._routing = Routing(config, self._outfit.context_length)
+        self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed)
         self._dispatcher = Dispatcher(
-            self.changed, waiting_max=config.proxy.waiting_max, ready_wait_s=config.proxy.ready_wait_s
+            self.changed,
+            self._routing.memory,
+            partial(self.snapshot, streams=False),
+            limits_of(config),
+            self.replicas,
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
         self.synchronizer = Synchronizer(config.models, self, lambda: tuple(self._children), session)
@@ -89,6 +99,9 @@ class Fleet:
                 tasks.create_task(self._start_all(), name="start"),
                 tasks.create_task(self.synchronizer.run(), name="synchronizer"),
                 tasks.create_task(self._mind_drains(), name="drains"),
+                tasks.create_task(self._dispatcher.run(), name="dispatcher"),
+                tasks.create_task(self.replicas.run(), name="replicas"),
+                tasks.create_task(self._routing.run(), name="learned"),
             ]
             while self._runs:
                 await asyncio.wait(self._runs.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -114,7 +127,8 @@ class Fleet:
         config = msgspec.structs.replace(config, models=self.config.models)  # the synchronizer has those of the start
         self.config = config
         self._outfit = Outfit(config, plans, self._instance, self._ports)
-        self._dispatcher.limit(waiting_max=config.proxy.waiting_max, ready_wait_s=config.proxy.ready_wait_s)
+        self._routing.configure(config, self._outfit.context_length)
+        self._dispatcher.limit(limits_of(config))
         self.changed.ring()
 
     def is_dressed(self, child: Child) -> bool:
@@ -143,7 +157,7 @@ class Fleet:
     @asynccontextmanager
     async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
         """The right to send this request to a child; see `Dispatcher.lease`."""
-        async with self._dispatcher.lease(request, partial(self.snapshot, streams=False), wait=wait) as lease:
+        async with self._dispatcher.lease(request, wait=wait) as lease:
             try:
                 yield lease
             finally:
@@ -164,13 +178,49 @@ class Fleet:
 
     def failed(self, lease: Lease) -> None:
         """The child of this lease did not answer or broke off."""
-        if child := self._children.get(lease.child):
-            child.distrust(lease.life)
+        self._routing.failed(lease)
+        self.distrust(lease.child, lease.life)
+
+    def refused(self, lease: Lease) -> None:
+        """The child of this lease answered with a 5xx."""
+        self._routing.failed(lease)
 
     def answered(self, lease: Lease, model: str | None) -> None:
         """The child of this lease has begun its answer."""
+        self._routing.answered(lease)
         if model is not None and (child := self._children.get(lease.child)):
             child.has_begun(lease.life, model)
+
+    def served(self, lease: Lease, tail: bytes) -> None:
+        """The answer is whole; `tail` is how it ended."""
+        self._routing.served(lease, tail)
+
+    def distrust(self, name: str, life: int) -> None:
+        """A connection to this life of a child failed."""
+        if child := self._children.get(name):
+            child.distrust(life)
+
+    def look_again(self, name: str) -> None:
+        """What a child has loaded has changed."""
+        if child := self._children.get(name):
+            child.look_again()
+
+    @property
+    def usual_options(self) -> Mapping[str, object]:
+        """The runner options that the children have by themselves."""
+        return {"num_ctx": self._outfit.context_length}
+
+    def unloaded(self, model: str) -> None:
+        """Every child has agreed to unload a model: where nobody uses it any more, it is gone."""
+        for child in self.snapshot().children:
+            if not any(stream.model == model for stream in child.streams):
+                self.replicas.residence.unloaded(child.id, child.life, model)
+            self.look_again(child.id)
+        self.changed.ring()
+
+    def explain(self, model: str) -> Decision:
+        """What would be decided now on a request for this model, with the terms of every child."""
+        return self._routing.explain(model, self.snapshot())
 
     def snapshot(self, *, streams: bool = True) -> Snapshot:
         """What is true now. Without `streams`, which routing needs none of, it costs as much on 5,000 as on one."""
@@ -183,6 +233,7 @@ class Fleet:
 
     def _view(self, child: Child, *, streams: bool) -> ChildView:
         state, known = child.state, child.known
+        gpus = tuple(self._gpu(gpu) for gpu in child.plan.gpus)
         return ChildView(
             id=child.plan.id,
             want=state.want,
@@ -192,9 +243,9 @@ class Fleet:
             streams=child.streams() if streams else (),
             slots=self.config.ollama.num_parallel,
             life=state.life,
-            residents=known.residents,
+            residents=self.replicas.residence.of(child.plan.id, state.life, known.residents),
             residents_at_s=known.residents_at_s,
-            gpus=tuple(self._gpu(gpu) for gpu in child.plan.gpus),
+            gpus=gpus,
             pinning=known.pinning,
             pid=known.pid,
             port=known.port,
@@ -206,10 +257,27 @@ class Fleet:
             quarantine=state.quarantine,
             next_s=state.deadline_s,
             outdated=self.program.is_outdated(known.program),
+            busy=self._dispatcher.busy(child.plan.id),
+            load=self.replicas.load_on(child.plan.id),
+            kind=" + ".join(gpu.name for gpu in gpus) or "cpu",
+            memory_bytes=usable_bytes(gpus, self.config.ollama.fit_margin_mib),
+            models_max=self.config.ollama.max_loaded_models,
+            weight=self.config.routing.weights.get(child.plan.id, 1.0),
         )
 
     def _gpu(self, gpu: Gpu) -> GpuView:
-        """A GPU with its latest sample, and what of its memory is neither free nor ours."""
+        """A GPU with its latest sample, and what of its memory is neither free nor ours.
+
+        Worked out again a few times a second at most: a snapshot is taken for each request, a sample once a second.
+        """
+        now_s = time.monotonic()
+        seen_s, view = self._gpu_views.get(gpu.uuid, (0.0, None))
+        if view is None or now_s - seen_s > GPU_VIEW_S:
+            view = self._gpu_now(gpu)
+            self._gpu_views[gpu.uuid] = (now_s, view)
+        return view
+
+    def _gpu_now(self, gpu: Gpu) -> GpuView:
         ours = frozenset[int]().union(*(child.known.members for child in self._children.values()))
         mine = [child for child in self._children.values() if gpu in child.plan.gpus]
         alone = all(len(child.plan.gpus) == 1 for child in mine)  # a wide child does not say what is where

@@ -33,6 +33,11 @@ class Outfit:
             context_length=context_length(config.ollama.context_length, tuple(plan.vram_bytes for plan in plans)),
         )
 
+    @property
+    def context_length(self) -> int:
+        """Tokens of one slot, alike on all children."""
+        return self._host.context_length
+
     def environment(self, plan: ChildPlan, port: int) -> Mapping[str, str]:
         """Every variable of this child."""
         placement = Placement(plan.id, tuple(gpu.uuid for gpu in plan.gpus), port)

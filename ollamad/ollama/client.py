@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 import aiohttp
@@ -34,6 +37,49 @@ class _Ps(msgspec.Struct):
     models: list[_Loaded] | None = None
 
 
+class _Details(msgspec.Struct):
+    family: str | None = None
+
+
+class _Listed(msgspec.Struct):
+    """One entry of `/api/tags`."""
+
+    name: str
+    size: int = 0
+    details: _Details | None = None
+
+
+class _Tags(msgspec.Struct):
+    models: list[_Listed] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A model in the store."""
+
+    model: str
+    size_bytes: int
+    family: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAnswer:
+    """What a child says to a load."""
+
+    status: int
+    text: str
+
+    @property
+    def loaded(self) -> bool:
+        """It is in."""
+        return self.status < HTTPStatus.BAD_REQUEST
+
+    @property
+    def refused(self) -> bool:
+        """The request is at fault, not the child: there is no such model, or it can't be loaded in this way."""
+        return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class _Shown(msgspec.Struct):
     modelfile: str = ""
 
@@ -42,6 +88,7 @@ class _Done(msgspec.Struct):
     """An answer of which only its coming matters."""
 
 
+_SAID_MAX_BYTES: Final = 4096
 _WEIGHTS: Final = re.compile(r"^FROM \S*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
@@ -82,6 +129,41 @@ class ChildClient:
     async def load(self, model: str) -> None:
         """Load a model without asking it anything. Raises NoAnswer, also where it can't be loaded so (embeddings)."""
         await self._ask("/api/generate", _Done, {"model": model, "stream": False})
+
+    async def catalogue(self) -> tuple[Stored, ...]:
+        """`/api/tags`: what the store has. Raises NoAnswer."""
+        answer = await self._ask("/api/tags", _Tags)
+        return tuple(
+            Stored(canonical(listed.name), listed.size, listed.details.family if listed.details else None)
+            for listed in answer.models or ()
+        )
+
+    async def bring_in(
+        self, model: str, options: Mapping[str, object], *, embeds: bool, keep_alive: int | None = None
+    ) -> LoadAnswer:
+        """Load a model for as long as that takes: with these options, as a request that has them would.
+
+        An embedding model can't be asked to generate, so where embeddings are wanted those are what is asked for, of
+        no text. `keep_alive` in seconds, -1 for ever; None leaves it to the child. Raises NoAnswer where the
+        connection fails; breaking this off breaks the load off.
+        """
+        body: dict[str, object] = {"model": model, "stream": False}
+        if options:
+            body["options"] = dict(options)
+        if keep_alive is not None:
+            body["keep_alive"] = keep_alive
+        path = "/api/embed" if embeds else "/api/generate"
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total)
+        try:
+            async with self._session.post(self._base_url + path, json=body, timeout=patience) as answer:
+                text = (await answer.content.read(_SAID_MAX_BYTES)).decode(errors="replace")
+                return LoadAnswer(answer.status, text)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise NoAnswer(f"{path}: {str(error) or type(error).__name__}") from error
+
+    async def let_go(self, model: str) -> None:
+        """Unload a model once nothing uses it; the answer comes before that is done. Raises NoAnswer."""
+        await self._ask("/api/generate", _Done, {"model": model, "keep_alive": 0, "stream": False})
 
     async def _ask(self, path: str, kind: type[T], body: dict[str, object] | None = None) -> T:
         method = "GET" if body is None else "POST"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import aiohttp
@@ -17,15 +17,14 @@ from ollamad.config.schema import Proxy
 from ollamad.errors import CapacityError, ClientError, NoAnswer
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
-from ollamad.ollama.names import is_cloud
 from ollamad.ollama.routes import CLOUD, Body, Route, is_forwarded, route_of
 from ollamad.proxy.as_one import AsOne
 from ollamad.proxy.body import kept, streamed
 from ollamad.proxy.exchange import Outgoing, Refused, Relay
 from ollamad.proxy.hosts import host_is_allowed, own_addresses
-from ollamad.proxy.peek import model_of
 from ollamad.proxy.shapes import error_response
-from ollamad.routing.decide import Need, Request
+from ollamad.proxy.wishes import request_of
+from ollamad.routing.decide import Need, Request, Work
 
 log = structlog.get_logger()
 
@@ -38,8 +37,12 @@ class _Job:
     route: Route
     body: bytes | None
     """None where it is streamed: such a request is sent once."""
-    model: str | None
+    request: Request
     id: str
+
+    @property
+    def model(self) -> str | None:
+        return self.request.model
 
     @property
     def may_go_again(self) -> bool:
@@ -98,23 +101,30 @@ class Handler:
             raise ClientError(HTTPStatus.NOT_FOUND, "/debug/ of a child is not for clients; ask the child itself")
         route = route_of(incoming.method, incoming.path)
         if route.body is Body.STREAMED and incoming.can_read_body:
-            return _Job(incoming, route, None, None, request_id)
+            return _Job(incoming, route, None, Request(route.need), request_id)
         body = await kept(incoming, self._settings.body_max_bytes)
-        model = model_of(body, incoming.content_type) if route.need is Need.RUNNER else None
-        if model is not None and is_cloud(model):
-            route, model = CLOUD, None
-        return _Job(incoming, route, body, model, request_id)
+        usual, header = self._fleet.usual_options, self._fleet.config.routing.client_header
+        request = request_of(incoming, route, body, usual, header)
+        if route.need is Need.RUNNER and request.need is Need.ANY and request.work is not Work.UNLOAD:
+            route = CLOUD
+        return _Job(incoming, route, body, request, request_id)
 
     async def _served(self, job: _Job) -> web.StreamResponse:
-        """Try children until one answers; a 5xx of a child is told only when no other does better."""
+        """The answer of all children where they are meant as one, else that of one of them."""
         answer = await self._as_one.answer(job.incoming, job.route, job.body)
-        if answer is not None:
-            return answer
+        if answer is None:
+            return await self._relayed(job)
+        if job.request.work is Work.UNLOAD and job.model is not None and answer.status < HTTPStatus.BAD_REQUEST:
+            self._fleet.unloaded(job.model)
+        return answer
+
+    async def _relayed(self, job: _Job) -> web.StreamResponse:
+        """Try children until one answers; a 5xx of a child is told only when no other does better."""
         attempts_max = self._settings.attempts_max if job.may_go_again else 1
         tried = await self._as_one.lacking(job.model)
         refused: Refused | None = None
         for left in reversed(range(attempts_max)):
-            request = Request(job.route.need, job.model, tried)
+            request = replace(job.request, tried=tried)
             try:
                 async with self._fleet.lease(request, wait=refused is None) as lease:
                     outcome = await self._try(job, lease)
@@ -135,7 +145,12 @@ class Handler:
 
     async def _try(self, job: _Job, lease: Lease) -> web.StreamResponse | Refused:
         """One attempt on one child."""
-        added = {"X-Ollamad-Child": lease.child, "X-Ollamad-Queue-Ms": str(lease.waited_ms), "X-Request-Id": job.id}
+        added = {
+            "X-Ollamad-Child": lease.child,
+            "X-Ollamad-Queue-Ms": str(lease.waited_ms),
+            "X-Ollamad-Reason": lease.reason,
+            "X-Request-Id": job.id,
+        }
         body = streamed(job.incoming) if job.body is None else job.body or None
         outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
         facts = log.bind(method=job.incoming.method, path=job.incoming.path, model=job.model, child=lease.child)
@@ -143,6 +158,7 @@ class Handler:
         try:
             async with self._relay.open(outgoing, lease.base_url) as answer:
                 if isinstance(answer, Refused):
+                    self._fleet.refused(lease)
                     facts.warning(
                         "child refused", status=answer.status, body=answer.body[:200].decode(errors="replace")
                     )
@@ -165,6 +181,8 @@ class Handler:
             sent_bytes=relayed.sent_bytes,
         )
         if relayed.broken is None:
+            if answer.status < HTTPStatus.BAD_REQUEST:
+                self._fleet.served(lease, relayed.tail)
             facts.info("request served")
         else:
             self._fleet.failed(lease)

@@ -1,94 +1,51 @@
-"""The decision: which child gets this request, and why the others do not.
+"""The decision: what to do with a request now, and why not something else.
 
-Candidates pass filters (the reason to reject, or None), what is left is ranked. Nothing here waits: when nobody is
-left, the caller does.
+Children pass filters (the reason to reject, or None); what is left is weighed by the policy. Nothing here waits, and
+nothing here changes what it reads: whoever carries the decision out does, in the same step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Sequence
+from dataclasses import replace
 
+from ollamad.routing.cost import cheapest, explained
+from ollamad.routing.decision import Decision, Standing, Terms, Verdict
+from ollamad.routing.filters import candidates
+from ollamad.routing.memory import Memory, Policy
+from ollamad.routing.policies import PICKS, least_inflight
+from ollamad.routing.request import Key, Need, Priority, Request, Work
 from ollamad.routing.snapshot import ChildView, Snapshot
-from ollamad.supervision.state import Phase, Want
+
+__all__ = ["Decision", "Key", "Need", "Priority", "Request", "Standing", "Terms", "Verdict", "Work", "decide"]
 
 
-class Need(Enum):
-    """What a request asks of a child."""
+def decide(
+    request: Request, snapshot: Snapshot, memory: Memory, luck: float, *, place: int = 0, thorough: bool = False
+) -> Decision:
+    """Decide on a request at the instant of the snapshot.
 
-    RUNNER = "runner"
-    """A loaded model: a free slot where it is resident, else the fewest requests in flight."""
-    STORE = "store"
-    """To change the shared store. Ollama serialises changes only within one process: all go to the first child."""
-    ANY = "any"
-    """An answer that any child can give."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What routing knows of a request."""
-
-    need: Need
-    model: str | None = None
-    """Canonical name; None where the request names none, or none that could be read."""
-    tried: frozenset[tuple[str, int]] = frozenset()
-    """Lives (child, its life's number) that answered this very request with a failure of theirs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The chosen child, or None when no child can take the request now."""
-
-    child: str | None
-    rejected: Mapping[str, str]
-    """Why each of the others can't have it, by child."""
+    `luck`, in [0, 1), breaks ties. `place` is how many wait for the same before it. `thorough` computes the terms of
+    every child, for an explanation, also where they can't change the outcome.
+    """
+    fit, rejected, resting = candidates(request, snapshot.children, memory, snapshot.taken_at_s)
+    if not fit:
+        return Decision(Verdict.REFUSE, None, rejected, reason="no child can take it")
+    if request.need is Need.STORE:
+        return Decision(Verdict.SEND, fit[0].id, rejected, reason="the first child changes the store")
+    key = request.key
+    if request.need is Need.ANY or key is None or resting or memory.is_refused(key, snapshot.taken_at_s):
+        return _least_busy(request, fit, memory, luck, rejected)
+    policy = memory.rules.policy
+    if policy is not Policy.COST:
+        return Decision(Verdict.SEND, PICKS[policy](request, fit, memory, luck).id, rejected, reason=policy.value)
+    weigh = explained if thorough else cheapest
+    decision = weigh(request, key, fit, snapshot, memory, luck, place)
+    return replace(decision, rejected={**rejected, **decision.rejected}) if rejected else decision
 
 
-Filter = Callable[[Request, ChildView], str | None]
-
-
-def must_be_routable(_request: Request, child: ChildView) -> str | None:
-    """Only a ready, wanted and trusted child."""
-    if child.phase is not Phase.READY:
-        return str(child.phase.value)
-    if child.want is not Want.UP:
-        return "not wanted"
-    return None if child.trusted else "failed a connection, not heard of since"
-
-
-def must_be_untried(request: Request, child: ChildView) -> str | None:
-    """Never a life that already failed this request: it would fail it again."""
-    return "failed this request" if (child.id, child.life) in request.tried else None
-
-
-FILTERS: tuple[Filter, ...] = (must_be_routable, must_be_untried)
-
-
-def decide(request: Request, snapshot: Snapshot, luck: float) -> Decision:
-    """Choose among the children of `snapshot`. Ties go by `luck`, in [0, 1)."""
-    rejected: dict[str, str] = {}
-    candidates: list[tuple[int, ChildView]] = []
-    for order, child in enumerate(snapshot.children):
-        reason = next((why for check in FILTERS if (why := check(request, child))), None)
-        if reason is None:
-            candidates.append((order, child))
-        else:
-            rejected[child.id] = reason
-    if not candidates:
-        return Decision(None, rejected)
-    ranks = [_rank(request, child, order) for order, child in candidates]
-    best = [child for rank, (_, child) in zip(ranks, candidates, strict=True) if rank == min(ranks)]
-    return Decision(best[int(luck * len(best))].id, rejected)
-
-
-def _rank(request: Request, child: ChildView, order: int) -> tuple[int, ...]:
-    """Least is best."""
-    match request.need:
-        case Need.STORE:
-            return (order,)
-        case Need.RUNNER:
-            warm = any(resident.model == request.model for resident in child.residents)
-            return (int(not (warm and child.in_flight < child.slots)), child.in_flight, int(not warm))
-        case Need.ANY:
-            return (child.in_flight,)
+def _least_busy(
+    request: Request, fit: Sequence[ChildView], memory: Memory, luck: float, rejected: dict[str, str]
+) -> Decision:
+    child = least_inflight(request, fit, memory, luck)
+    return Decision(Verdict.SEND, child.id, rejected, reason="the fewest requests in flight")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ollamad.supervision.pinning import Pinning
 from ollamad.supervision.state import Phase, Want
@@ -20,6 +21,21 @@ class Resident:
     expires_at: str | None
     expires_s: float | None = None
     """The same on the monotonic clock; past while it is used, or while it is being unloaded."""
+    shape: str = ""
+    """The options that it was loaded with, where ollamad loaded it; see `Request.shape`."""
+    since_s: float | None = None
+    """When it was first seen there."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadView:
+    """A load that ollamad has begun on a child: one at a time, and not the client's to abort."""
+
+    model: str
+    shape: str
+    since_s: float
+    evicts: tuple[str, ...] = ()
+    """Models that must go first. They get no more requests there, and go when their last one ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +113,17 @@ class ChildView:
     """Whether its models are where it was pinned, as far as can be seen."""
     outdated: bool = False
     """The ollama program on disk is another than the one that it runs."""
+    busy: Mapping[str, int] = field(default_factory=dict)
+    """The requests behind `in_flight` that use a runner, counted by model."""
+    load: LoadView | None = None
+    kind: str = "cpu"
+    """What it runs on: children of one kind are taken to be equally fast."""
+    memory_bytes: int | None = None
+    """VRAM of its GPUs that models may use: what foreign processes hold, and a margin, is taken off. None: unknown."""
+    models_max: int = 1_000
+    """How many models it holds at once (`ollama.max_loaded_models`)."""
+    weight: float = 1.0
+    """Set by the operator: a child of weight 2 is taken to be twice as fast as it looks."""
 
     @property
     def routable(self) -> bool:
@@ -113,3 +140,16 @@ class Snapshot:
     waiting: int = 0
     stopping: bool = False
     """The daemon is on its way out: nothing new is taken."""
+    derived: dict[tuple[str, ...], float] = field(default_factory=dict, compare=False, repr=False)
+    """What was worked out from it already, by whoever did; it can't change while the snapshot does not."""
+
+    def copies(self, model: str) -> int:
+        """How many children that can be used have this model."""
+        if ("copies",) not in self.derived:
+            self.derived["copies",] = 1.0
+            for child in self.children:
+                if child.routable:
+                    for resident in child.residents:
+                        name = ("copies", resident.model)
+                        self.derived[name] = self.derived.get(name, 0.0) + 1.0
+        return int(self.derived.get(("copies", model), 0.0))

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -19,6 +20,8 @@ from tests.support.reciting import WORDS, recitation
 STREAMS = 50
 TOKENS = 250
 LONG = 100_000
+BOTH: dict[str, dict[str, Any]] = {"routing": {"models": {RECITE: {"min_replicas": 2}}}}
+"""Both children have the model, whatever routing thinks it is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,10 @@ async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
     async with (
-        daemons.run(ollama_binary, store=model_store) as daemon,
+        daemons.run(ollama_binary, BOTH, store=model_store) as daemon,
         aiohttp.ClientSession(daemon.base_url, connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
-        await daemon.until_ready(2)
-        await asyncio.gather(_stream(session, 1), _stream(session, 1))
+        await _until_loaded(daemon)
         victim = await daemon.child("cpu0")
         async with asyncio.TaskGroup() as tasks:
             some_done, spoke = asyncio.Event(), asyncio.Event()
@@ -81,7 +83,7 @@ async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and
         assert {stream.child for stream in cut} <= {"cpu0"}
         assert 1 <= len(cut) <= 2, "one slot a child: one stream was under way, another may have just begun"
 
-        await daemon.until_ready(2)
+        await _until_loaded(daemon, 3)
         back = await daemon.child("cpu0")
         assert (back["life"], back["deaths"], back["pid"] != victim["pid"]) == (2, 1, True)
         again = await asyncio.gather(*(_stream(session, 20) for _ in range(6)))
@@ -89,7 +91,7 @@ async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and
 
 
 async def test_a_normal_stop_leaves_no_process(daemons: Daemons, ollama_binary: Path, model_store: Path) -> None:
-    async with daemons.run(ollama_binary, store=model_store) as daemon:
+    async with daemons.run(ollama_binary, BOTH, store=model_store) as daemon:
         processes = await _with_loaded_models(daemon)
         await daemon.stop()
         assert alive(processes) == []
@@ -100,7 +102,7 @@ async def test_an_interrupt_in_the_middle_of_streams_leaves_no_process(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
     async with (
-        daemons.run(ollama_binary, {"proxy": {"shutdown_grace_s": 0.1}}, store=model_store) as daemon,
+        daemons.run(ollama_binary, {**BOTH, "proxy": {"shutdown_grace_s": 0.1}}, store=model_store) as daemon,
         aiohttp.ClientSession(daemon.base_url) as session,
     ):
         processes = await _with_loaded_models(daemon)
@@ -117,7 +119,7 @@ async def test_an_interrupt_in_the_middle_of_streams_leaves_no_process(
 async def test_a_killed_child_takes_its_runner_with_it(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
-    async with daemons.run(ollama_binary, store=model_store) as daemon:
+    async with daemons.run(ollama_binary, BOTH, store=model_store) as daemon:
         await _with_loaded_models(daemon)
         before = await daemon.child("cpu0")
         lost = [psutil.Process(before["pid"]), *runners_of(before["pid"])]
@@ -135,7 +137,7 @@ async def test_a_killed_child_takes_its_runner_with_it(
 async def test_a_frozen_child_is_replaced_and_what_it_had_not_begun_is_answered_by_another(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
-    config = {"supervision": {"probe_timeout_s": 0.3, "resident_interval_s": 0.1}}
+    config = {**BOTH, "supervision": {"probe_timeout_s": 0.3, "resident_interval_s": 0.1}}
     async with (
         daemons.run(ollama_binary, config, store=model_store) as daemon,
         aiohttp.ClientSession(daemon.base_url) as session,
@@ -155,7 +157,7 @@ async def test_a_frozen_child_is_replaced_and_what_it_had_not_begun_is_answered_
 async def test_a_killed_ollamad_takes_everything_with_it(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
-    async with daemons.run(ollama_binary, store=model_store) as daemon:
+    async with daemons.run(ollama_binary, BOTH, store=model_store) as daemon:
         processes = await _with_loaded_models(daemon)
         assert len(processes) == 6, "ollamad, its warden, two children, two runners"
         send_signal(daemon.process.pid, signal.SIGKILL)
@@ -172,8 +174,8 @@ async def test_what_a_killed_ollamad_and_its_killed_warden_left_is_ended_at_the_
     )
     try:
         async with (
-            daemons.run(ollama_binary, store=model_store) as neighbour,
-            daemons.run(ollama_binary, store=model_store) as daemon,
+            daemons.run(ollama_binary, BOTH, store=model_store) as neighbour,
+            daemons.run(ollama_binary, BOTH, store=model_store) as daemon,
         ):
             left = await _with_loaded_models(daemon)
             await neighbour.until_ready(2)
@@ -185,7 +187,7 @@ async def test_what_a_killed_ollamad_and_its_killed_warden_left_is_ended_at_the_
             await until(lambda: len(alive(left)) == 2)
             left = alive(left)
             assert all("runner" in process.cmdline() for process in left), "the servers died with their parent"
-            async with daemons.run(ollama_binary, store=model_store) as successor:
+            async with daemons.run(ollama_binary, BOTH, store=model_store) as successor:
                 await successor.until_ready(2)
                 assert alive(left) == []
                 ended = {event["pid"] for event in successor.said("ended what a killed ollamad left")}
@@ -200,7 +202,7 @@ async def test_what_a_killed_ollamad_and_its_killed_warden_left_is_ended_at_the_
 async def test_a_killed_warden_is_replaced_and_does_its_work(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
-    async with daemons.run(ollama_binary, store=model_store) as daemon:
+    async with daemons.run(ollama_binary, BOTH, store=model_store) as daemon:
         await daemon.until_ready(2)
         first = _warden_of(daemon)
         first.kill()
@@ -212,9 +214,14 @@ async def test_a_killed_warden_is_replaced_and_does_its_work(
         await until(lambda: alive(processes) == [])
 
 
+async def _until_loaded(daemon: Daemon, loads: int = 2) -> None:
+    """Until ollamad has loaded so many; `/api/ps` has a model already while it loads."""
+    await until(lambda: len(daemon.said("model loaded")) >= loads, daemon.explain)
+
+
 async def _with_loaded_models(daemon: Daemon) -> list[psutil.Process]:
-    """Load the model on both children; gives every process there is then."""
-    await daemon.until_ready(2)
+    """Wait for the model on both children, and use it; gives every process there is then."""
+    await _until_loaded(daemon)
     async with aiohttp.ClientSession(daemon.base_url) as session:
         streams = await asyncio.gather(*(_stream(session, 200) for _ in range(2)))
     assert {stream.child for stream in streams} == {"cpu0", "cpu1"}

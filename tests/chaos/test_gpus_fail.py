@@ -137,12 +137,18 @@ async def test_a_model_that_is_on_the_cpu_where_a_gpu_is_required_is_a_fault_and
     """The packaged Ollama knows no GPU: it serves from the CPU without a word, as real ones do whose driver fails."""
     driver = make_driver(FakeGpu())
     supervision = {"resident_interval_s": 0.05, "backoff_initial_s": 0.05, "crash_loop_deaths": 2}
-    config = {"gpus": {**GPUS, "require_gpu": True}, "supervision": supervision, "proxy": {"attempts_max": 1}}
+    config = {
+        "gpus": {**GPUS, "require_gpu": True},
+        "supervision": supervision,
+        "proxy": {"attempts_max": 1, "ready_wait_s": 0.5},
+    }
     async with daemons.run(ollama_binary, config, store=model_store, env=driver.env()) as daemon:
-        for life in (1, 2):
-            await until(lambda: _is(daemon, "gpu0", life=life, routable=True), daemon.explain)  # noqa: B023 - awaited here
+
+        async def failed() -> bool:
             await _load(daemon)
-        await until(lambda: _is(daemon, "gpu0", phase="failed"), daemon.explain)
+            return await _is(daemon, "gpu0", phase="failed")
+
+        await until(failed, daemon.explain)
         assert "gpus.require_gpu = true, but" in (await daemon.child("gpu0"))["reason"]
 
 

@@ -13,11 +13,12 @@ from typing import Any
 from aiohttp import web
 
 from ollamad.fleet.bell import Bell
-from ollamad.fleet.dispatcher import Dispatcher, Lease
+from ollamad.fleet.dispatcher import Lease
 from ollamad.ollama.names import canonical
 from ollamad.routing.decide import Request
 from ollamad.routing.snapshot import ChildView, Resident, Snapshot
 from ollamad.supervision.state import Phase, Want
+from tests.support.scene import plain_dispatcher
 from tests.support.stores import put_model
 
 
@@ -84,7 +85,7 @@ class FakeFleet:
         self.children = children
         self.changed = Bell()
         self.failures: list[str] = []
-        self._dispatcher = Dispatcher(self.changed, waiting_max=10, ready_wait_s=60.0)
+        self._dispatcher = plain_dispatcher(self.changed, self.snapshot)
 
     def snapshot(self) -> Snapshot:
         views = [
@@ -104,7 +105,7 @@ class FakeFleet:
 
     @asynccontextmanager
     async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
-        async with self._dispatcher.lease(request, self.snapshot, wait=wait) as lease:
+        async with self._dispatcher.lease(request, wait=wait) as lease:
             yield lease
 
     def failed(self, lease: Lease) -> None:

@@ -9,6 +9,7 @@ Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<
     runner      start a process in our group, as Ollama starts its runners
     refuse      answer inference with 500
     hang-up     close the connection of an inference request before any byte
+    no-load     answer a request that only loads a model with 500
     wait        send no byte of an answer until the order is taken back
     endless     stream records without end
     beat        stream twenty records, ten milliseconds apart
@@ -50,12 +51,35 @@ async def version(_request: web.Request) -> web.Response:
     return web.json_response({"version": "0.0.0-odd"})
 
 
+LOADED: list[str] = []
+
+
 async def ps(_request: web.Request) -> web.Response:
-    return web.json_response({"models": []})
+    return web.json_response({"models": [{"name": name} for name in LOADED]})
+
+
+def load(body: bytes) -> web.Response | None:
+    """The answer to a request that only loads or unloads a model, as ollamad's own do; None to any other."""
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(asked, dict) or asked.keys() - {"options", "keep_alive"} != {"model", "stream"}:
+        return None
+    (ORDERS / f"{CHILD}.loads").open("ab").write(body + b"\n")
+    if asked.get("keep_alive") == 0:
+        LOADED.remove(asked["model"])
+    elif ordered("no-load"):
+        return web.json_response({"error": f"{CHILD} can't load"}, status=500)
+    else:
+        LOADED.append(asked["model"])
+    return web.json_response({"model": asked["model"], "done": True})
 
 
 async def infer(request: web.Request) -> web.StreamResponse:
     body = await request.read()
+    if (answer := load(body)) is not None:
+        return answer
     (ORDERS / f"{CHILD}.seen").open("ab").write(body + b"\n")
     await while_ordered("wait")
     if ordered("hang-up"):

@@ -171,6 +171,24 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "models.preload_interval_s": SECONDS,
     "models.read_timeout_s": SECONDS,
     "models.workers": st.integers(1, 64),
+    "routing.policy": st.sampled_from(["cost", "least_inflight", "round_robin", "random", "sticky"]),
+    "routing.wait_max_s": SECONDS,
+    "routing.client_header": TEXTS,
+    "routing.affinity_slack": st.integers(0, 1000),
+    "routing.load_ahead": st.booleans(),
+    "routing.state_dir": st.sampled_from(["auto", "", "~/state"]),
+    "routing.weights": st.dictionaries(TEXTS, st.floats(0.1, 10.0), max_size=3),
+    "routing.models": st.dictionaries(
+        TEXTS,
+        st.fixed_dictionaries(
+            {
+                "pin": st.booleans(),
+                "min_replicas": st.integers(0, 2),
+                "max_replicas": st.just(0) | st.integers(2, 4),
+            }
+        ),
+        max_size=2,
+    ),
     "log.level": st.sampled_from(["debug", "info", "warning", "error"]),
     "log.format": st.sampled_from(["auto", "console", "json"]),
 }
@@ -179,6 +197,11 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
 CONFIGURATIONS: Final = st.fixed_dictionaries({}, optional=dict(GOOD)).map(lambda chosen: list(chosen.items()))
 
 BAD: Final[tuple[tuple[str, object, str], ...]] = (
+    ("routing.policy", "costs", 'expected "cost" or "least_inflight"'),
+    ("routing.weights", {"gpu0": 0}, "expected float > 0"),
+    ("routing.models", {"m": {"pinned": True}}, "object contains unknown field pinned"),
+    ("routing.models", {"m": {"min_replicas": 3, "max_replicas": 2}}, "is less than the 3 that are always wanted"),
+    ("routing.models", {"m": {"min_replicas": -1}}, "expected int >= 0"),
     ("proxy.listen", "11434", 'expected "HOST:PORT", such as "127.0.0.1:11434"'),
     ("proxy.listen", 11434, "expected str, got int"),
     ("proxy.allowed_hosts", "ollama.example", "expected array, got str"),

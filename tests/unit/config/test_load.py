@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,9 +48,9 @@ def test_a_bad_value_is_refused_with_its_key_its_origin_and_what_is_allowed(key:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_no_key_takes_a_table_in_place_of_its_value(key: str) -> None:
-    (problem,) = problems((key, {"a": {}}))
+    (problem,) = problems((key, {"a": {"b": {}}}))
     assert problem.key == key
-    assert problem.value == (None if key == "ollama.env" else '{"a": {}}')
+    assert problem.value == (None if key == "ollama.env" else '{"a": {"b": {}}}')
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if type(DEFAULTS[key]) in {int, float}])
@@ -154,4 +155,4 @@ def test_whatever_a_file_may_hold_is_loaded_or_refused_with_the_keys_at_fault(sa
 
 
 def comparable(value: object) -> object:
-    return [comparable(one) for one in value] if isinstance(value, list | tuple) else value
+    return [comparable(one) for one in value] if isinstance(value, list | tuple) else msgspec.to_builtins(value)

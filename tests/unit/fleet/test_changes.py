@@ -9,10 +9,11 @@ import pytest
 from ollamad.errors import NoAnswer, StoreError
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.changes import Changes, pinned
-from ollamad.fleet.dispatcher import Dispatcher, Lease
+from ollamad.fleet.dispatcher import Lease
 from ollamad.routing.decide import Request
 from ollamad.routing.snapshot import ChildView, Snapshot
 from ollamad.supervision.state import Phase, Want
+from tests.support.scene import plain_dispatcher
 
 
 class World:
@@ -22,7 +23,7 @@ class World:
         self.changed = Bell()
         self.phases = dict.fromkeys(children, Phase.READY)
         self.failures: list[str] = []
-        self._dispatcher = Dispatcher(self.changed, waiting_max=10, ready_wait_s=60.0)
+        self._dispatcher = plain_dispatcher(self.changed, self.snapshot)
 
     def snapshot(self) -> Snapshot:
         views = [
@@ -33,7 +34,7 @@ class World:
 
     @asynccontextmanager
     async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
-        async with self._dispatcher.lease(request, self.snapshot, wait=wait) as lease:
+        async with self._dispatcher.lease(request, wait=wait) as lease:
             yield lease
 
     def failed(self, lease: Lease) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamad.ollama.names import canonical
-from ollamad.proxy.peek import model_of
+from ollamad.proxy.peek import NOTHING, model_of, peek
 
 JSON = "application/json"
 FORM = "multipart/form-data"
@@ -129,3 +130,58 @@ def test_the_model_of_a_form_is_its_field_of_that_name_wherever_it_stands(parts:
 @pytest.mark.parametrize("parts", [(), (SOUND, LANGUAGE), (part('name="model"', b""), LANGUAGE)])
 def test_a_form_without_a_model_names_none(parts: tuple[bytes, ...]) -> None:
     assert model_of(form(*parts), FORM) is None
+
+
+USUAL = {"num_ctx": 4096}
+
+
+def said(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", **fields}).encode()
+
+
+def test_the_next_turn_of_a_chat_begins_as_the_last_one_did() -> None:
+    first = [{"role": "user", "content": "x" * 3000}]
+    second = [*first, {"role": "assistant", "content": "y" * 3000}]
+    one, other = peek(said(messages=first), USUAL), peek(said(messages=second), USUAL)
+    assert len(one.prefix) == 5
+    assert other.prefix[:5] == one.prefix
+    assert other.prompt_bytes > 2 * 3000
+
+
+@pytest.mark.parametrize("field", ["prompt", "system", "instructions", "input"])
+def test_text_of_every_api_counts(field: str) -> None:
+    assert peek(said(**{field: "x" * 1000}), USUAL).prompt_bytes == 1002
+
+
+def test_images_say_nothing_of_how_many_tokens_a_prompt_has() -> None:
+    assert peek(said(prompt="x", messages=[{"content": "x", "images": ["A" * 9000]}]), USUAL).prompt_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({}, ""),
+        ({"temperature": 0.5, "seed": 1}, ""),
+        ({"num_ctx": 4096}, ""),
+        ({"num_ctx": 8192, "temperature": 0.5}, '{"num_ctx":8192}'),
+        ({"num_gpu": 0, "num_ctx": 8192}, '{"num_ctx":8192,"num_gpu":0}'),
+        ({"use_mmap": None, "num_ctx": "8192"}, ""),
+        ([1], ""),
+        ("text", ""),
+    ],
+)
+def test_options_that_make_ollama_load_a_model_anew_are_its_shape(options: object, shape: str) -> None:
+    assert peek(said(prompt="x", options=options), USUAL).shape == shape
+
+
+@pytest.mark.parametrize("keep_alive", [0, "0", "0s"])
+def test_a_request_for_nothing_that_keeps_nothing_is_an_unload(keep_alive: object) -> None:
+    assert peek(said(keep_alive=keep_alive), USUAL).unloads
+    assert peek(said(keep_alive=keep_alive, prompt=""), USUAL).unloads
+    assert not peek(said(keep_alive=keep_alive, prompt="x"), USUAL).unloads
+    assert not peek(said(keep_alive="5m"), USUAL).unloads
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_what_cannot_be_read_says_nothing(body: bytes) -> None:
+    assert peek(body, USUAL) == NOTHING

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from ollamad.fleet.residence import Residence
+from ollamad.routing.snapshot import Resident
+
+M = Resident("m", 1, 1, None)
+
+
+def test_what_we_loaded_is_there_before_ps_says_so_and_in_the_shape_we_loaded_it() -> None:
+    residence = Residence()
+    residence.loaded("a", 1, "m", '{"num_ctx":8192}')
+    (found,) = residence.of("a", 1, ())
+    assert (found.model, found.shape) == ("m", '{"num_ctx":8192}')
+    (found,) = residence.of("a", 1, (M,))
+    assert (found.size_bytes, found.shape) == (1, '{"num_ctx":8192}')
+
+
+def test_what_we_unloaded_is_gone_before_ps_says_so() -> None:
+    residence = Residence()
+    residence.unloaded("a", 1, "m")
+    assert residence.of("a", 1, (M,)) == ()
+    residence.loaded("a", 1, "m", "")
+    assert len(residence.of("a", 1, (M,))) == 1
+
+
+def test_a_new_life_has_nothing_of_the_old_one() -> None:
+    residence = Residence()
+    residence.loaded("a", 1, "m", "x")
+    assert residence.of("a", 2, ()) == ()
+    assert residence.of("a", 2, (M,))[0].shape == ""
+
+
+def test_since_when_a_model_is_there_is_remembered_while_it_stays() -> None:
+    residence = Residence()
+    (first,) = residence.of("a", 1, (M,))
+    (later,) = residence.of("a", 1, (M,))
+    assert first.since_s == later.since_s
+    assert residence.of("a", 1, ()) == ()
+    (again,) = residence.of("a", 1, (M,))
+    assert again.since_s is not None
+    assert first.since_s is not None
+    assert again.since_s > first.since_s
