@@ -16,7 +16,8 @@ SUCCESS: Final = "success"
 
 
 class _Line(msgspec.Struct):
-    status: str = ""
+    status: str | int = ""
+    """A number beside an error: the HTTP status that it would have been."""
     digest: str = ""
     total: int = 0
     completed: int = 0
@@ -44,7 +45,8 @@ class Record:
 def record_of(line: bytes) -> Record:
     """Read a line. Raises msgspec.DecodeError."""
     found = msgspec.json.decode(line, type=_Line)
-    return Record(line.rstrip() + b"\n", found.status, found.digest, found.total, found.completed, found.error)
+    status = found.status if isinstance(found.status, str) else ""
+    return Record(line.rstrip() + b"\n", status, found.digest, found.total, found.completed, found.error)
 
 
 def made(status: str, digest: str = "", total_bytes: int = 0, completed_bytes: int = 0) -> Record:

@@ -16,7 +16,8 @@ from ollamad.ollama.progress import SUCCESS, Record, failed, record_of
 from ollamad.proxy.asking import CHILD_HEADER, for_child, for_client
 
 NDJSON: Final = "application/x-ndjson"
-JSON: Final = "application/json; charset=utf-8"
+JSON: Final = "application/json"
+"""As Ollama has it here, and only here, without a charset."""
 
 
 class Lines:
@@ -78,11 +79,12 @@ class Lines:
 
     async def end(self) -> web.StreamResponse:
         """The last line, and the end."""
-        last = self._last or failed("it ended without a result; send the request again")
         if self._response is None:
+            last = self._last or failed("it ended without a result; send the request again")
             status = HTTPStatus.INTERNAL_SERVER_ERROR if last.error else HTTPStatus.OK
             return web.Response(status=status, headers={**self._headers, "Content-Type": JSON}, body=last.raw.rstrip())
-        await self._response.write(last.raw)
+        if self._last is not None:
+            await self._response.write(self._last.raw)
         await self._response.write_eof()
         return self._response
 

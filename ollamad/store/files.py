@@ -89,7 +89,7 @@ def replace_blob(source: Path, target: Path, digest: str, size: int, effort: Eff
     return Way.COPIED
 
 
-def write_manifest(root: Path, path: str, raw: bytes, modified_s: float) -> None:
+def write_manifest(root: Path, path: str, raw: bytes, modified_ns: int) -> None:
     """Put a manifest in its place, with the time that it has elsewhere, once its blobs are safe. Raises StoreError."""
     aim = root / MANIFESTS / path
     with explained(root), _temporary(root, "manifest") as fresh:
@@ -97,7 +97,7 @@ def write_manifest(root: Path, path: str, raw: bytes, modified_s: float) -> None
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        os.utime(fresh, (modified_s, modified_s))
+        os.utime(fresh, ns=(modified_ns, modified_ns))
         _sync_folder(root / BLOBS)
         aim.parent.mkdir(parents=True, exist_ok=True)
         fresh.replace(aim)

@@ -32,7 +32,7 @@ class Entry:
 
     path: str
     """Of its manifest below `manifests/`, in the case that it has on disk."""
-    modified_s: float
+    modified_ns: int
     """When its manifest was written, on the wall clock."""
     manifest: Manifest | None
     """None where it can't be read as one; `fault` then says why."""
@@ -63,7 +63,7 @@ def read(root: Path, only: str | None = None) -> Inventory:
             if only is None or name.key == only:
                 entry = _entry(root, path)
                 known = models.get(name.key)
-                if entry and (known is None or known.modified_s < entry.modified_s):
+                if entry and (known is None or known.modified_ns < entry.modified_ns):
                     models[name.key] = entry
     except OSError as error:
         raise StoreError(f"the store {root} can't be read: {error.strerror} ({error.filename})") from error
@@ -127,15 +127,15 @@ def raw_manifest(root: Path, path: str) -> bytes:
 def _entry(root: Path, path: str) -> Entry | None:
     """One model; None where it went away while we looked."""
     try:
-        modified_s = (root / MANIFESTS / path).stat().st_mtime
+        modified_ns = (root / MANIFESTS / path).stat().st_mtime_ns
         raw = raw_manifest(root, path)
     except FileNotFoundError:
         return None
     try:
         manifest = parse_manifest(raw)
     except StoreError as error:
-        return Entry(path, modified_s, None, str(error))
-    return Entry(path, modified_s, manifest, _fault(root, manifest))
+        return Entry(path, modified_ns, None, str(error))
+    return Entry(path, modified_ns, manifest, _fault(root, manifest))
 
 
 def _fault(root: Path, manifest: Manifest) -> str | None:

@@ -21,6 +21,7 @@ from typing import Literal
 from ollamad.store.inventory import Entry, Inventory
 from ollamad.store.memory import Memory, learned
 
+NS = 1_000_000_000
 SEVERAL = 2
 """From so many models on, the loss of all is taken for a lost disk and not for deletions."""
 
@@ -179,7 +180,7 @@ def _being_written(key: str, members: Sequence[Member], stands: dict[str, _Stand
     return any(
         stands[member.store] is _Stand.BROKEN
         and member.inventory.models[key].manifest is None
-        and rules.now_s - member.inventory.models[key].modified_s < rules.settle_s
+        and rules.now_s - member.inventory.models[key].modified_ns / NS < rules.settle_s
         for member in members
     )
 
@@ -200,7 +201,7 @@ def _chosen(key: str, changed: Sequence[Member], rules: Rules) -> tuple[Member, 
     by_digest: dict[str | None, list[Member]] = {}
     for member in changed:
         by_digest.setdefault(_digest(member.inventory.models[key]), []).append(member)
-    newest = max(changed, key=lambda member: member.inventory.models[key].modified_s)
+    newest = max(changed, key=lambda member: member.inventory.models[key].modified_ns)
     if len(by_digest) == 1:
         return newest, ()
     winner = newest if rules.conflicts == "newest" else changed[0]
@@ -211,7 +212,7 @@ def _chosen(key: str, changed: Sequence[Member], rules: Rules) -> tuple[Member, 
 
 
 def _latest(key: str, kept: Sequence[Member]) -> Member:
-    return max(kept, key=lambda member: (member.memory.held[key].since_s, member.inventory.models[key].modified_s))
+    return max(kept, key=lambda member: (member.memory.held[key].since_s, member.inventory.models[key].modified_ns))
 
 
 def _spreads(key: str, winner: Member, members: Sequence[Member], stands: dict[str, _Stand]) -> tuple[Spread, ...]:

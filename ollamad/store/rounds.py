@@ -235,7 +235,7 @@ def _spread(action: Spread, source: Path, target: Path, effort: Effort) -> Count
     if manifest is None or hashlib.sha256(raw).hexdigest() != manifest.digest:
         raise StoreError(f"{action.key} was changed in {action.source} just now; the next round takes it")
     ways = Counter(place_blob(source, target, digest, size, effort) for digest, size in manifest.blobs)
-    write_manifest(target, action.path, raw, action.entry.modified_s)
+    write_manifest(target, action.path, raw, action.entry.modified_ns)
     return ways
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -88,9 +88,27 @@ async def through_ollamad(world: World) -> AsyncIterator[Target]:
         yield Target(daemon.base_url, world.store, children=2)
 
 
+@asynccontextmanager
+async def with_stores_apart(world: World) -> AsyncIterator[Target]:
+    """ollamad over two real Ollamas, each with a store of its own that has come from this one."""
+    apart: dict[str, dict[str, Any]] = {
+        "ollama": {"base_port": BASE_PORT + 50},
+        "models": {"store": "per-child"},
+    }
+    async with Daemons(world.folder).run(world.ollama, apart, store=world.store) as daemon:
+        await daemon.until_ready(2)
+        await until(lambda: daemon.said("models synchronized"), daemon.explain)
+        yield Target(daemon.base_url, world.store / "children" / "cpu0", children=2)
+
+
 Factory = Callable[[World], AbstractAsyncContextManager[Target]]
 REFERENCE: Final = "real"
-TARGETS: Final[dict[str, Factory]] = {REFERENCE: real, "simulated": simulated, "ollamad": through_ollamad}
+TARGETS: Final[dict[str, Factory]] = {
+    REFERENCE: real,
+    "simulated": simulated,
+    "ollamad": through_ollamad,
+    "ollamad-apart": with_stores_apart,
+}
 
 
 class Targets:

@@ -119,9 +119,7 @@ async def test_a_request_without_a_prompt_loads_and_the_model_is_listed(api: Api
     assert (status, records[0]["done_reason"]) == (200, "load")
 
 
-async def test_one_request_to_unload_is_enough(api: Api, request: pytest.FixtureRequest) -> None:
-    if api.target.children > 1:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="ollamad tells one child to unload, not all"))
+async def test_one_request_to_unload_is_enough(api: Api) -> None:
     await api.unload()
     options = {"num_predict": 300}
     await asyncio.gather(*(api.generate(options=options) for _ in range(2 * api.target.children)))

@@ -65,7 +65,8 @@ async def test_a_model_made_of_an_upload_is_on_every_child_when_success_is_said(
     daemon: Daemon, model_store: Path
 ) -> None:
     (gguf,) = sorted((model_store / "blobs").iterdir(), key=lambda path: path.stat().st_size)[-1:]
-    content = gguf.read_bytes() + b"\0" * 32  # as much of a model as the other, and another blob
+    known = gguf.read_bytes()
+    content = known[:-1] + bytes([known[-1] ^ 1])  # as much of a model as the other, and another blob
     digest = hashlib.sha256(content).hexdigest()
     async with aiohttp.ClientSession(daemon.base_url) as session:
         async with session.head(f"/api/blobs/sha256:{digest}") as answer:

@@ -170,6 +170,7 @@ async def test_a_gib_joined_left_killed_in_the_middle_and_taken_up_again(
 ) -> None:
     gib = 1024 * MIB
     source.add("gib", ("model", await asyncio.to_thread(big_file, tmp_path / "gib", gib)))
+    source.in_turn = True
     source.hold_after(gib // 2)
     store = tmp_path / "store"
     async with daemons.run(ollama_binary, store=store) as daemon:

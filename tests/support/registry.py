@@ -31,6 +31,9 @@ class Registry:
     port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     """How many bytes of each blob were sent."""
+    in_turn: bool = False
+    """Send the parts of blobs one after the other: Ollama keeps whole parts alone when it is killed."""
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _held_after: int | None = None
     _manifests: dict[str, bytes] = field(default_factory=dict)
     _open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -96,6 +99,12 @@ class Registry:
         return web.Response(status=307, headers={"Location": f"http://localhost:{self.port}/data/{path.name}"})
 
     async def _data(self, request: web.Request) -> web.StreamResponse:
+        if not self.in_turn:
+            return await self._part(request)
+        async with self._turn:
+            return await self._part(request)
+
+    async def _part(self, request: web.Request) -> web.StreamResponse:
         path = self.folder / request.match_info["digest"]
         wanted = _RANGE.fullmatch(request.headers.get("Range", ""))
         first, last = (int(wanted[1]), int(wanted[2])) if wanted else (0, path.stat().st_size - 1)

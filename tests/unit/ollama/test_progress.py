@@ -43,9 +43,10 @@ async def test_records_come_line_by_line_and_the_last_is_the_result(aiohttp_serv
     assert (found[1].topic, found[1].total_bytes, found[1].completed_bytes) == ("sha256:ab", 9, 3)
 
 
-async def test_an_error_is_a_result_too(aiohttp_server: AiohttpServer) -> None:
-    (record,) = await told(aiohttp_server, b'{"error":"no such model"}\n')
-    assert record.error == "no such model"
+@pytest.mark.parametrize("line", [b'{"error":"no such model"}\n', b'{"error":"no such model","status":400}\n'])
+async def test_an_error_is_a_result_too(aiohttp_server: AiohttpServer, line: bytes) -> None:
+    (record,) = await told(aiohttp_server, line)
+    assert (record.error, record.status, record.raw) == ("no such model", "", line)
 
 
 @pytest.mark.parametrize("lines", [(), (b'{"status":"pulling"}\n',), (b"not json\n",), (b"x" * 300_000,)])

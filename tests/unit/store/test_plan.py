@@ -12,14 +12,27 @@ from hypothesis import strategies as st
 from ollamad.store.inventory import Entry, Inventory
 from ollamad.store.layout import Manifest
 from ollamad.store.memory import Held, Memory
-from ollamad.store.plan import Member, Plan, Remove, Role, Rules, Spread, keys_of, plan, remembered, removal, trusted
+from ollamad.store.plan import (
+    NS,
+    Member,
+    Plan,
+    Remove,
+    Role,
+    Rules,
+    Spread,
+    keys_of,
+    plan,
+    remembered,
+    removal,
+    trusted,
+)
 
 RULES = Rules("newest", settle_s=5.0, now_s=1_000.0)
 KEYS = ("h/n/a/t", "h/n/b/t", "h/n/c/t")
 
 
 def entry(digest: str, modified_s: float = 1.0, fault: str | None = None, path: str = KEYS[0]) -> Entry:
-    return Entry(path, modified_s, Manifest(digest, ((digest, 1),)), fault)
+    return Entry(path, int(modified_s * NS), Manifest(digest, ((digest, 1),)), fault)
 
 
 def member(
@@ -129,7 +142,7 @@ def test_what_no_store_can_run_is_told_and_left_as_it_is() -> None:
 
 
 def test_a_manifest_that_is_being_written_is_waited_for() -> None:
-    half = Entry(KEYS[0], modified_s=998.0, manifest=None, fault="is no manifest")
+    half = Entry(KEYS[0], modified_ns=998 * NS, manifest=None, fault="is no manifest")
     assert decided(member("a", half, "x"), member("b", entry("x"), "x")).waiting
     later = decided(member("a", half, "x"), member("b", entry("x"), "x"), rules=replace(RULES, now_s=1_004.0))
     assert (later.waiting, spreads(later)) == (False, [("b", "a")])

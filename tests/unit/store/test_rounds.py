@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +74,7 @@ def problems(settled: list[Settled]) -> str:
 
 def test_a_model_comes_to_every_store_by_links_with_its_time_and_a_manifest_of_its_own(three: World) -> None:
     put_model(three.root["b"], "m", b"config", b"weights", modified_s=1_000_000_000.0)
+    os.utime(manifest_path(three.root["b"], "m"), ns=(1, 1_000_000_000_123_456_789))
     (settled,) = three.round()
     assert (settled.everywhere, settled.ways[Way.LINKED]) == (True, 4)
     assert three.contents()[0] == three.contents()[1] == three.contents()[2]
@@ -82,7 +82,7 @@ def test_a_model_comes_to_every_store_by_links_with_its_time_and_a_manifest_of_i
     assert len({(root / blob).stat().st_ino for root in three.root.values()}) == 1
     manifests = [manifest_path(root, "m") for root in three.root.values()]
     assert len({path.stat().st_ino for path in manifests}) == 3
-    assert {path.stat().st_mtime for path in manifests} == {1_000_000_000.0}
+    assert {path.stat().st_mtime_ns for path in manifests} == {1_000_000_000_123_456_789}
     assert three.round() == []
 
 
@@ -404,6 +404,6 @@ def test_a_manifest_is_never_written_where_a_scan_could_see_it_half(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", looking)
-    write_manifest(tmp_path, "h/n/m/t", b"{}", time.monotonic())
+    write_manifest(tmp_path, "h/n/m/t", b"{}", 1)
     assert "manifests/h/n/m/t" not in seen
     assert (tmp_path / "manifests/h/n/m/t").read_bytes() == b"{}"
