@@ -44,7 +44,7 @@ from ollamad.ollama.program import Program, find_program
 from ollamad.proxy.app import child_session, proxy_runner
 from ollamad.signals import Signals
 from ollamad.status.app import status_runner
-from ollamad.status.view import status as status_view
+from ollamad.status.models import whole_status
 
 log = structlog.get_logger()
 
@@ -105,7 +105,9 @@ async def _run(
             operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
             proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
             status = status_runner(fleet.snapshot, fleet.synchronizer.view)
-            control = ControlFace(ours, config.control, operations, lambda: status_view(fleet.snapshot()))
+            control = ControlFace(
+                ours, config.control, operations, lambda: whole_status(fleet.snapshot(), fleet.synchronizer.view())
+            )
             try:
                 await control.open()
                 listening = Listening(

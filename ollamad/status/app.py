@@ -8,16 +8,15 @@ from aiohttp import web
 
 from ollamad.fleet.models_view import ModelsView
 from ollamad.routing.snapshot import Snapshot
-from ollamad.status.models import models_status
-from ollamad.status.view import is_ready, status
+from ollamad.status.models import whole_status
+from ollamad.status.view import is_ready
 
 
 def status_runner(look: Callable[[], Snapshot], look_at_models: Callable[[], ModelsView]) -> web.AppRunner:
     """The status listener, not yet listening. `look` gives the snapshot, `look_at_models` how it stands with models."""
 
     async def get_status(_request: web.Request) -> web.Response:
-        snapshot = look()
-        return web.json_response({**status(snapshot), "store": models_status(look_at_models(), snapshot.taken_at_s)})
+        return web.json_response(whole_status(look(), look_at_models()))
 
     async def get_healthz(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})

@@ -77,7 +77,7 @@ async def test_a_model_made_of_an_upload_is_on_every_child_when_success_is_said(
             assert answer.status == 200
         records = await post(session, "/api/create", model="made", modelfile=MODELFILE.format(digest))
         assert records[-1] == {"status": "success"}
-        assert sorted((await everywhere(daemon))[0]) >= [RECITE, "made:latest"]
+        assert {RECITE, "made:latest"} <= (await everywhere(daemon))[0].keys()
         assert await all_same(daemon)
         whole = await post(session, "/api/create", model="again", modelfile=MODELFILE.format(digest), stream=False)
         assert whole == [{"status": "success"}]
