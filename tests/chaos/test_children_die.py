@@ -18,7 +18,7 @@ from tests.support.real_ollama import RECITE
 from tests.support.reciting import WORDS, recitation
 
 STREAMS = 50
-TOKENS = 250
+TOKENS = 500
 LONG = 100_000
 BOTH: dict[str, dict[str, Any]] = {"routing": {"models": {RECITE: {"min_replicas": 2}}}}
 """Both children have the model, whatever routing thinks it is worth."""
@@ -64,7 +64,7 @@ async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and
             some_done, spoke = asyncio.Event(), asyncio.Event()
 
             def begun(child: str) -> None:
-                # Killed the moment a stream of its own begins, a quarter of a second before that ends.
+                # Killed the moment a stream of its own begins, half a second before that ends.
                 if some_done.is_set() and child == "cpu0":
                     spoke.set()
 
