@@ -43,7 +43,7 @@ def markdown(endpoints: Iterable[Endpoint]) -> str:
     rows = ["| ask | who | what |", "|---|---|---|"]
     for endpoint in endpoints:
         who = "operators" if endpoint.changes else "all"
-        query = "".join(f" `?{parameter.name}=1`" for parameter in endpoint.query)
+        query = "".join(f" `?{parameter.name}={'1' if parameter.is_flag else '…'}`" for parameter in endpoint.query)
         rows.append(f"| `{endpoint.method} {endpoint.path}`{query} | {who} | {endpoint.meaning} |")
     return "\n".join(rows) + "\n"
 
@@ -56,7 +56,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "name": parameter.name,
             "in": "query",
             "description": parameter.meaning,
-            "schema": {"enum": ["0", "1"], "default": "0"},
+            "required": not parameter.is_flag,
+            "schema": {"enum": ["0", "1"], "default": "0"} if parameter.is_flag else {"type": "string"},
         }
         for parameter in endpoint.query
     ]

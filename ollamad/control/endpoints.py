@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -20,6 +21,8 @@ class Parameter:
 
     name: str
     meaning: str
+    is_flag: bool = True
+    """Whether it is 0 or 1, and 0 where it is left out; else it is text, and required."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,14 @@ class Endpoint:
     query: tuple[Parameter, ...] = ()
     errors: tuple[tuple[int, str], ...] = field(default=())
     answer: Answer = Answer.DOCUMENT
+    needs: str | None = None
+    """The field of `Services` without which it is not offered; None where it always is."""
 
 
 FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON object a line, until the end")
 DETACH: Final = Parameter("detach", "1: answer 202 at once with the operation's id, instead of its progress")
+DRY_RUN: Final = Parameter("dry_run", "1: only say what would be taken away")
+MODEL: Final = Parameter("model", "the model's name", is_flag=False)
 NO_CHILD: Final = (404, "no child of this name; the error says which is near")
 NOT_NOW: Final = (409, "it can't be done now; the error says why")
 
@@ -116,6 +123,37 @@ ENDPOINTS: Final = (
         errors=(NOT_NOW, (422, "the configuration has problems, all of them told; nothing has changed")),
         answer=Answer.STREAM,
     ),
+    Endpoint(
+        "GET",
+        "/v1/route",
+        "route",
+        "What would be decided now on a request for `?model=`, and how each child stands to it",
+        answers="model, verdict, child, reason, expected_s, children",
+        query=(MODEL,),
+        needs="routing",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/sync",
+        "sync",
+        "Make all stores equal",
+        changes=True,
+        query=(DETACH,),
+        errors=(NOT_NOW,),
+        answer=Answer.STREAM,
+        needs="stores",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/prune",
+        "prune",
+        "Take away what no model needs",
+        changes=True,
+        query=(DETACH, DRY_RUN),
+        errors=(NOT_NOW,),
+        answer=Answer.STREAM,
+        needs="stores",
+    ),
     Endpoint("GET", "/v1/operations", "operations", "Long operations, those over and still kept included"),
     Endpoint(
         "GET",
@@ -128,3 +166,8 @@ ENDPOINTS: Final = (
     ),
     Endpoint("GET", "/v1/openapi.json", "description", "This table, as OpenAPI 3.1"),
 )
+
+
+def offered(has: Callable[[str], bool]) -> tuple[Endpoint, ...]:
+    """The rows that a daemon with these services has."""
+    return tuple(row for row in ENDPOINTS if row.needs is None or has(row.needs))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -12,7 +13,7 @@ from ollamad.config.load import did_you_mean
 from ollamad.control import view
 from ollamad.control.claim import Peer
 from ollamad.control.describe import NDJSON, openapi
-from ollamad.control.endpoints import ENDPOINTS
+from ollamad.control.endpoints import offered
 from ollamad.control.operations import Services
 from ollamad.control.running import Operation, Running, State, Step, Work
 from ollamad.errors import ClientError, UnknownChild
@@ -32,6 +33,7 @@ class Handlers:
         self._services = services
         self._operations = services.operations
         self._running = running
+        self.offered = offered(lambda service: getattr(services, service) is not None)
 
     async def status(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/status`."""
@@ -97,6 +99,24 @@ class Handlers:
         """`POST /v1/reload`."""
         return await self._start(request, "reload", self._operations.reload)
 
+    async def route(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/route`."""
+        model = request.query.get("model", "")
+        if not model or {*request.query} != {"model"}:
+            raise ClientError(400, "of this query only model=NAME is understood, and it is needed")
+        explained = _there(self._services.routing).explain(model)
+        return web.json_response({"model": model, **explained})
+
+    async def sync(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/sync`."""
+        return await self._start(request, "sync", _there(self._services.stores).sync)
+
+    async def prune(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/prune`."""
+        dry_run = _flag(request, "dry_run", "detach")
+        work = functools.partial(_there(self._services.stores).prune, dry_run=dry_run)
+        return await self._start(request, "prune", work, "dry_run")
+
     async def operations(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/operations`."""
         return web.json_response({"operations": [one.summary() for one in self._running.all()]})
@@ -113,11 +133,11 @@ class Handlers:
 
     async def description(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/openapi.json`."""
-        return web.json_response(openapi(ENDPOINTS))
+        return web.json_response(openapi(self.offered))
 
-    async def _start(self, request: web.Request, kind: str, work: Work) -> web.StreamResponse:
+    async def _start(self, request: web.Request, kind: str, work: Work, *other_keys: str) -> web.StreamResponse:
         """Start a long operation and stream its progress; one that fails before any has a status that says so."""
-        detached = _flag(request, "detach")
+        detached = _flag(request, "detach", *other_keys)
         operation = self._running.start(kind, work, request[PEER].uid)
         headers = {OPERATION_HEADER: operation.id}
         if detached:
@@ -158,15 +178,24 @@ async def _stream(
     return response
 
 
-def _flag(request: web.Request, name: str) -> bool:
-    """A key of the query that is 0 or 1. Raises ClientError for anything else."""
-    unknown = set(request.query) - {name}
+def _flag(request: web.Request, name: str, *others: str) -> bool:
+    """A key of the query that is 0 or 1. Raises ClientError for anything else, and for keys beside the `others`."""
     value = request.query.get(name, "0")
-    if unknown or value not in {"0", "1"}:
-        raise ClientError(400, f"of this query only {name}=0 or {name}=1 is understood")
+    if {*request.query} - {name, *others} or value not in {"0", "1"}:
+        understood = " and ".join(f"{key}=0 or {key}=1" for key in (name, *others))
+        raise ClientError(400, f"of this query only {understood} is understood")
     return value == "1"
 
 
+S = TypeVar("S")
+
+
+def _there(service: S | None) -> S:
+    """A service whose rows are offered, so it is there."""
+    assert service is not None  # noqa: S101 - `offered` has seen to it
+    return service
+
+
 def all_of(handlers: Handlers) -> Mapping[str, Callable[[web.Request], Any]]:
-    """The methods by name; KeyError tells of a row in the table that nothing answers."""
-    return {endpoint.handler: getattr(handlers, endpoint.handler) for endpoint in ENDPOINTS}
+    """The methods by name; AttributeError tells of a row in the table that nothing answers."""
+    return {endpoint.handler: getattr(handlers, endpoint.handler) for endpoint in handlers.offered}

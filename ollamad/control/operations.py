@@ -47,6 +47,26 @@ class Operations(Protocol):
         """The same, then each line as it comes, until it is no child any more."""
 
 
+class Explaining(Protocol):
+    """Routing's."""
+
+    def explain(self, model: str) -> Mapping[str, Any]:
+        """What would be decided now on a request for this model, and how each child stands to it.
+
+        `{"verdict": "send", "child": "gpu0", "reason": "…", "expected_s": 0.4, "children": {"gpu0": "…", …}}`
+        """
+
+
+class Keeping(Protocol):
+    """The stores'. Raises OllamadError for what can't be done."""
+
+    async def sync(self, tell: Tell) -> None:
+        """Make all stores equal."""
+
+    async def prune(self, tell: Tell, *, dry_run: bool) -> None:
+        """Take away what no model needs; with `dry_run` only say what that is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """All that this face shows and steers."""
@@ -56,3 +76,5 @@ class Services:
     """The document of `GET /status`, of this moment."""
     about: Callable[[], Mapping[str, Any]]
     """What is true of the daemon as a process: where it listens, its pid, for how long it runs."""
+    routing: Explaining | None = None
+    stores: Keeping | None = None

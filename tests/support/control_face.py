@@ -112,6 +112,22 @@ class Puppets:
         await self.gate.wait()
         tell({"step": "ready", "child": "gpu0", "pid": 4243})
 
+    def explain(self, model: str) -> Mapping[str, Any]:
+        return {
+            "verdict": "send",
+            "child": "gpu0",
+            "reason": "has it",
+            "expected_s": 0.4,
+            "children": {"gpu0": f"ready for {model}", "gpu1": "exit status 1"},
+        }
+
+    async def sync(self, tell: Tell) -> None:
+        self._raise()
+        tell({"step": "synchronized", "models": 3})
+
+    async def prune(self, tell: Tell, *, dry_run: bool) -> None:
+        tell({"step": "would delete" if dry_run else "deleted", "files": 2})
+
     async def reload(self, tell: Tell) -> None:
         self._raise()
         tell({"step": "nothing differs"})
@@ -177,7 +193,12 @@ async def ollamactl(*arguments: str, env: Mapping[str, str] | None = None) -> tu
 
 @asynccontextmanager
 async def face(
-    path: Path, settings: Control | None = None, puppets: Puppets | None = None, proxy: str = "127.0.0.1:1"
+    path: Path,
+    settings: Control | None = None,
+    puppets: Puppets | None = None,
+    proxy: str = "127.0.0.1:1",
+    *,
+    whole: bool = True,
 ) -> AsyncIterator[Face]:
     """A control face for as long as the block lasts."""
     settings, puppets = settings or Control(), puppets or Puppets()
@@ -186,6 +207,8 @@ async def face(
         puppets,
         lambda: status(puppets.snapshot()),
         lambda: {"pid": 1, "uptime_s": 75.0, "proxy": proxy, "status": "127.0.0.1:2", "socket": str(path)},
+        puppets if whole else None,
+        puppets if whole else None,
     )
     runner = control_runner(Handlers(services, running), access_of(settings))
     await runner.setup()

@@ -55,6 +55,16 @@ def reload(context: Context) -> int:
     return _follow(context, context.control.stream("POST", "/v1/reload"))
 
 
+def sync(context: Context) -> int:
+    """The stores made equal."""
+    return _follow(context, context.control.stream("POST", "/v1/sync"))
+
+
+def prune(context: Context) -> int:
+    """What no model needs taken away."""
+    return _follow(context, context.control.stream("POST", f"/v1/prune?dry_run={int(context.options.dry_run)}"))
+
+
 def operations(context: Context) -> int:
     """The long operations; or one, and its progress."""
     name = context.options.operation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from ollamad.cli.ctl import show
 from ollamad.cli.ctl.context import Context
@@ -37,6 +38,16 @@ def requests(context: Context) -> int:
 def models(context: Context) -> int:
     """The models, and where they are loaded."""
     return _look(context, lambda: known_models(context), show.models)
+
+
+def route(context: Context) -> int:
+    """Where a request for a model would go."""
+    document = context.control.get(f"/v1/route?model={quote(context.options.model, safe='')}")
+    if context.json:
+        context.document(document)
+    else:
+        context.lines(show.route(document, context.width, explain=context.options.explain))
+    return DONE
 
 
 def known_models(context: Context) -> dict[str, Any]:

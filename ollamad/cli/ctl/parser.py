@@ -53,6 +53,9 @@ def _looking(commands: Subparsers) -> None:
             const=WATCH_S,
             help=f"show it again and again, every {WATCH_S:g} seconds or as many as are given",
         )
+    route = _command(commands, "route", "look:route", "where a request for a model would go now")
+    _named(route, "model", MODELS, "the model")
+    _flag(route, "--explain", "and how every child stands to it")
     _command(commands, "top", "top:top", "a live screen of GPUs, children, models and requests; q leaves it")
     logs = _command(commands, "logs", "change:logs", "the last lines that a child printed, or all children")
     _named(logs, "child", CHILDREN, "the child", optional=True)
@@ -102,6 +105,9 @@ def _modelling(commands: Subparsers) -> None:
     _named(unload, "--child", CHILDREN, "on this child only")
     pull = _command(commands, "pull", "models:pull", "get a model from its registry")
     _named(pull, "model", MODELS, "the model")
+    _command(commands, "sync", "change:sync", "make the stores of all children equal, now")
+    prune = _command(commands, "prune", "change:prune", "delete what no model needs: blobs, and what pulls have left")
+    _flag(prune, "--dry-run", "only say what would be deleted")
     rm = _command(commands, "rm", "models:rm", "delete a model")
     _named(rm, "model", MODELS, "the model")
 

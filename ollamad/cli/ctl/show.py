@@ -49,6 +49,7 @@ _MODELS: Final = (
     Column("MODIFIED", drops=True),
     Column("LOADED ON", shrinks=True),
 )
+_ROUTE: Final = (Column("CHILD"), Column("STANDS", shrinks=True))
 _OPERATIONS: Final = (
     Column("OPERATION"),
     Column("STATE"),
@@ -138,6 +139,17 @@ def operations(document: Document, width: int | None) -> list[str]:
         for one in document["operations"]
     ]
     return table(_OPERATIONS, rows, width) if rows else ["no long operation has run"]
+
+
+def route(document: Document, width: int | None, *, explain: bool) -> list[str]:
+    """What routing would decide, and why."""
+    where = f" {document['child']}" if document["child"] else ""
+    why = f": {document['reason']}" if document["reason"] else ""
+    said = printable(
+        f"{document['model']}: {document['verdict']}{where}{why} ({span(document['expected_s'])} expected)"
+    )
+    rows = [[child, standing] for child, standing in document["children"].items()]
+    return [said, "", *table(_ROUTE, rows, width)] if explain else [said]
 
 
 def progress(facts: Document) -> str:

@@ -166,6 +166,32 @@ async def test_logs_once_and_followed(here: Face) -> None:
         assert (await records(answer))[-1] == {"line": "e"}
 
 
+async def test_a_route_is_explained(here: Face) -> None:
+    code, told = await here.ask("GET", "/v1/route?model=llama3.2%3A3b")
+    assert (code, told["model"], told["child"]) == (200, "llama3.2:3b", "gpu0")
+    assert told["children"]["gpu0"] == "ready for llama3.2:3b"
+
+
+@pytest.mark.parametrize("query", ["", "?model=", "?model=a&x=1"])
+async def test_a_route_of_no_model_is_refused(here: Face, query: str) -> None:
+    assert (await here.ask("GET", f"/v1/route{query}"))[0] == 400
+
+
+async def test_stores_are_made_equal_and_pruned(here: Face) -> None:
+    for path, step in (("sync", "synchronized"), ("prune", "deleted"), ("prune?dry_run=1", "would delete")):
+        async with here.session.post(f"http://ollamad/v1/{path}") as answer:
+            first, last = await records(answer)
+        assert (first["progress"]["step"], last["state"]) == (step, "done")
+    assert (await here.ask("POST", "/v1/prune?dry_run=x"))[0] == 400
+
+
+async def test_what_a_daemon_has_no_service_for_it_does_not_offer(tmp_path: Path) -> None:
+    async with face(tmp_path / "s", whole=False) as here:
+        for method, path in (("POST", "sync"), ("POST", "prune"), ("GET", "route?model=m")):
+            assert (await here.ask(method, f"/v1/{path}"))[0] == 404
+        assert "/v1/sync" not in (await here.ask("GET", "/v1/openapi.json"))[1]["paths"]
+
+
 async def test_it_describes_itself(here: Face) -> None:
     _, told = await here.ask("GET", "/v1/openapi.json")
     assert {(row.method.lower(), row.path) for row in ENDPOINTS} == {

@@ -41,7 +41,7 @@ def test_long_operations_can_be_left_alone() -> None:
     streams = [row for row in ENDPOINTS if row.answer is Answer.STREAM]
     assert streams
     for row in streams:
-        assert [parameter.name for parameter in row.query] == ["detach"]
+        assert row.query[0].name == "detach"
         assert "202" in openapi([row])["paths"][row.path]["post"]["responses"]
 
 

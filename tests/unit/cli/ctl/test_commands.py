@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpServer
 
-from ollamad.errors import ConfigError, Problem
+from ollamad.errors import ConfigError, OperationFailed, Problem
 from ollamad.supervision.state import Phase
 from tests.support.control_face import Face, child, face, ollamactl
 
@@ -337,6 +337,22 @@ async def test_a_pull_that_fails_is_1(here: Face, ollama: Ollama, records: list[
     code, _, err = await here.ctl("pull", "m")
     assert code == 1
     assert said in err
+
+
+async def test_a_route_is_told_and_explained(here: Face) -> None:
+    said = "m: send gpu0: has it (0.4s expected)\n"
+    assert (await here.ctl("route", "m"))[1] == said
+    explained = "\nCHILD  STANDS\ngpu0   ready for m\ngpu1   exit status 1\n"
+    assert (await here.ctl("route", "--explain", "m"))[1] == said + explained
+    assert json.loads((await here.ctl("--json", "route", "a/b:c"))[1])["model"] == "a/b:c"
+
+
+async def test_stores_are_made_equal_and_pruned(here: Face) -> None:
+    assert "synchronized (models 3)" in (await here.ctl("sync"))[1]
+    assert "would delete (files 2)" in (await here.ctl("prune", "--dry-run"))[1]
+    assert " deleted (files 2)" in (await here.ctl("prune"))[1]
+    here.puppets.fault = OperationFailed("a store is read-only")
+    assert (await here.ctl("sync"))[::2] == (1, "ollamactl: a store is read-only\n")
 
 
 async def test_completion_and_man_need_no_daemon() -> None:
