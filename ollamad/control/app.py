@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ollamad.control.access import Access, user_name
 from ollamad.control.claim import BACKLOG, Peer, peer_of
-from ollamad.control.endpoints import Endpoint
+from ollamad.control.endpoints import ENDPOINTS, Endpoint
 from ollamad.control.handlers import PEER, Handlers, all_of
 from ollamad.errors import ClientError, OllamadError, OperationFailed, UnknownChild
 
@@ -29,7 +29,7 @@ def control_runner(handlers: Handlers, access: Access) -> web.AppRunner:
     """The control face, not yet listening."""
     application = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[_errors_as_json])
     methods = all_of(handlers)
-    for endpoint in handlers.offered:
+    for endpoint in ENDPOINTS:
         guarded = _Guarded(endpoint, methods[endpoint.handler], access)
         application.router.add_route(endpoint.method, endpoint.path, guarded.handle)
     return web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -41,8 +40,6 @@ class Endpoint:
     query: tuple[Parameter, ...] = ()
     errors: tuple[tuple[int, str], ...] = field(default=())
     answer: Answer = Answer.DOCUMENT
-    needs: str | None = None
-    """The field of `Services` without which it is not offered; None where it always is."""
 
 
 FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON object a line, until the end")
@@ -130,7 +127,6 @@ ENDPOINTS: Final = (
         "What would be decided now on a request for `?model=`, and how each child stands to it",
         answers="model, verdict, child, reason, expected_s, children",
         query=(MODEL,),
-        needs="routing",
     ),
     Endpoint(
         "POST",
@@ -141,7 +137,6 @@ ENDPOINTS: Final = (
         query=(DETACH,),
         errors=(NOT_NOW,),
         answer=Answer.STREAM,
-        needs="stores",
     ),
     Endpoint(
         "POST",
@@ -152,7 +147,6 @@ ENDPOINTS: Final = (
         query=(DETACH, DRY_RUN),
         errors=(NOT_NOW,),
         answer=Answer.STREAM,
-        needs="stores",
     ),
     Endpoint("GET", "/v1/operations", "operations", "Long operations, those over and still kept included"),
     Endpoint(
@@ -166,8 +160,3 @@ ENDPOINTS: Final = (
     ),
     Endpoint("GET", "/v1/openapi.json", "description", "This table, as OpenAPI 3.1"),
 )
-
-
-def offered(has: Callable[[str], bool]) -> tuple[Endpoint, ...]:
-    """The rows that a daemon with these services has."""
-    return tuple(row for row in ENDPOINTS if row.needs is None or has(row.needs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -13,7 +13,7 @@ from ollamad.config.load import did_you_mean
 from ollamad.control import view
 from ollamad.control.claim import Peer
 from ollamad.control.describe import NDJSON, openapi
-from ollamad.control.endpoints import offered
+from ollamad.control.endpoints import ENDPOINTS
 from ollamad.control.operations import Services
 from ollamad.control.running import Operation, Running, State, Step, Work
 from ollamad.errors import ClientError, UnknownChild
@@ -33,7 +33,6 @@ class Handlers:
         self._services = services
         self._operations = services.operations
         self._running = running
-        self.offered = offered(lambda service: getattr(services, service) is not None)
 
     async def status(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/status`."""
@@ -104,17 +103,17 @@ class Handlers:
         model = request.query.get("model", "")
         if not model or {*request.query} != {"model"}:
             raise ClientError(400, "of this query only model=NAME is understood, and it is needed")
-        explained = _there(self._services.routing).explain(model)
+        explained = self._services.operations.explain(model)
         return web.json_response({"model": model, **explained})
 
     async def sync(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/sync`."""
-        return await self._start(request, "sync", _there(self._services.stores).sync)
+        return await self._start(request, "sync", self._services.operations.sync)
 
     async def prune(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/prune`."""
         dry_run = _flag(request, "dry_run", "detach")
-        work = functools.partial(_there(self._services.stores).prune, dry_run=dry_run)
+        work = functools.partial(self._services.operations.prune, dry_run=dry_run)
         return await self._start(request, "prune", work, "dry_run")
 
     async def operations(self, _request: web.Request) -> web.StreamResponse:
@@ -133,7 +132,7 @@ class Handlers:
 
     async def description(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/openapi.json`."""
-        return web.json_response(openapi(self.offered))
+        return web.json_response(openapi(ENDPOINTS))
 
     async def _start(self, request: web.Request, kind: str, work: Work, *other_keys: str) -> web.StreamResponse:
         """Start a long operation and stream its progress; one that fails before any has a status that says so."""
@@ -187,15 +186,6 @@ def _flag(request: web.Request, name: str, *others: str) -> bool:
     return value == "1"
 
 
-S = TypeVar("S")
-
-
-def _there(service: S | None) -> S:
-    """A service whose rows are offered, so it is there."""
-    assert service is not None  # noqa: S101 - `offered` has seen to it
-    return service
-
-
 def all_of(handlers: Handlers) -> Mapping[str, Callable[[web.Request], Any]]:
     """The methods by name; AttributeError tells of a row in the table that nothing answers."""
-    return {endpoint.handler: getattr(handlers, endpoint.handler) for endpoint in handlers.offered}
+    return {endpoint.handler: getattr(handlers, endpoint.handler) for endpoint in ENDPOINTS}

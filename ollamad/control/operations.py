@@ -46,19 +46,11 @@ class Operations(Protocol):
     def follow(self, child: str) -> AsyncIterator[str | Missed]:
         """The same, then each line as it comes, until it is no child any more."""
 
-
-class Explaining(Protocol):
-    """Routing's."""
-
     def explain(self, model: str) -> Mapping[str, Any]:
         """What would be decided now on a request for this model, and how each child stands to it.
 
         `{"verdict": "send", "child": "gpu0", "reason": "…", "expected_s": 0.4, "children": {"gpu0": "…", …}}`
         """
-
-
-class Keeping(Protocol):
-    """The stores'. Raises OllamadError for what can't be done."""
 
     async def sync(self, tell: Tell) -> None:
         """Make all stores equal."""
@@ -76,5 +68,3 @@ class Services:
     """The document of `GET /status`, of this moment."""
     about: Callable[[], Mapping[str, Any]]
     """What is true of the daemon as a process: where it listens, its pid, for how long it runs."""
-    routing: Explaining | None = None
-    stores: Keeping | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -73,6 +73,34 @@ class Operations:
         async with self._alone("a reload"):
             config = await asyncio.to_thread(self._reread)
             await reload(self._fleet, config, self._applied, tell)
+
+    def explain(self, model: str) -> Mapping[str, object]:
+        """What would be decided now on a request for this model, and how each child stands to it."""
+        decision = self._fleet.explain(model)
+        return {
+            "verdict": decision.verdict.value,
+            "child": decision.child,
+            "reason": decision.reason,
+            "expected_s": round(decision.expected_s, 3),
+            "children": decision.explain(),
+        }
+
+    async def sync(self, tell: Tell) -> None:
+        """Make all stores equal. Raises OperationFailed for what could not be done; the next round tries again."""
+        report = await self._fleet.synchronizer.sync()
+        facts = {"models": report.models, "spread": report.spread, "removed": report.removed, **(report.blobs or {})}
+        for note in report.notes:
+            tell({"step": "note", "text": note})
+        tell({"step": "synchronized", **facts})
+        if report.problems:
+            raise OperationFailed("; ".join(report.problems))
+
+    async def prune(self, tell: Tell, *, dry_run: bool) -> None:
+        """Take away what no model needs; with `dry_run` only say what that is. Raises StoreError."""
+        report = await self._fleet.synchronizer.prune(dry_run=dry_run)
+        for file in report.files:
+            tell({"step": "would delete" if dry_run else "deleted", "file": file})
+        tell({"step": "pruned", "dry_run": dry_run, "files": len(report.files), "disk_bytes": report.disk_bytes})
 
     def _child(self, name: str) -> Child:
         child = self._fleet.children.get(name)

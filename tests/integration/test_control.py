@@ -232,3 +232,17 @@ async def _has(daemon: Daemon, child: str) -> bool:
 
 async def _has_not(daemon: Daemon, child: str) -> bool:
     return not await _has(daemon, child)
+
+
+async def test_a_route_is_explained_and_stores_are_seen_to(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    async with daemons.run(ollama_binary, store=model_store) as daemon:
+        await daemon.until_ready(2)
+        told = await ctl_json(daemon, "route", "--explain", RECITE)
+        assert {"cpu0", "cpu1"} == set(told["children"])
+        assert "cpu0" in (await ctl(daemon, "route", "--explain", RECITE))[1]
+        code, out, err = await ctl(daemon, "sync")
+        assert (code, "synchronized" in out + err) == (0, True), err
+        code, out, err = await ctl(daemon, "prune", "--dry-run")
+        assert (code, "pruned" in out + err) == (0, True), err

@@ -197,8 +197,6 @@ async def face(
     settings: Control | None = None,
     puppets: Puppets | None = None,
     proxy: str = "127.0.0.1:1",
-    *,
-    whole: bool = True,
 ) -> AsyncIterator[Face]:
     """A control face for as long as the block lasts."""
     settings, puppets = settings or Control(), puppets or Puppets()
@@ -207,8 +205,6 @@ async def face(
         puppets,
         lambda: status(puppets.snapshot()),
         lambda: {"pid": 1, "uptime_s": 75.0, "proxy": proxy, "status": "127.0.0.1:2", "socket": str(path)},
-        puppets if whole else None,
-        puppets if whole else None,
     )
     runner = control_runner(Handlers(services, running), access_of(settings))
     await runner.setup()

@@ -185,13 +185,6 @@ async def test_stores_are_made_equal_and_pruned(here: Face) -> None:
     assert (await here.ask("POST", "/v1/prune?dry_run=x"))[0] == 400
 
 
-async def test_what_a_daemon_has_no_service_for_it_does_not_offer(tmp_path: Path) -> None:
-    async with face(tmp_path / "s", whole=False) as here:
-        for method, path in (("POST", "sync"), ("POST", "prune"), ("GET", "route?model=m")):
-            assert (await here.ask(method, f"/v1/{path}"))[0] == 404
-        assert "/v1/sync" not in (await here.ask("GET", "/v1/openapi.json"))[1]["paths"]
-
-
 async def test_it_describes_itself(here: Face) -> None:
     _, told = await here.ask("GET", "/v1/openapi.json")
     assert {(row.method.lower(), row.path) for row in ENDPOINTS} == {
