@@ -42,7 +42,10 @@ class Name:
 
     @property
     def short(self) -> str:
-        """The name with the default host and namespace left out, and always a tag: as Ollama lists it."""
+        """The name with the default host and namespace left out, and always a tag: as Ollama lists it.
+
+        But for its case: Ollama (0.5.4) writes each part as some name that it has already writes it.
+        """
         if self.host.lower() != DEFAULT_HOST:
             return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
         if self.namespace.lower() != DEFAULT_NAMESPACE:
