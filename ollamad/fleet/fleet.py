@@ -20,12 +20,14 @@ from ollamad.fleet.bell import Bell
 from ollamad.fleet.child import Child, Tools
 from ollamad.fleet.devices import Devices
 from ollamad.fleet.dispatcher import Dispatcher, Lease
+from ollamad.fleet.happenings import of_gpu
 from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.pauses import Pauses
 from ollamad.fleet.plan import ChildPlan
 from ollamad.fleet.replicas import Replicas
 from ollamad.fleet.routing import Routing, limits_of, usable_bytes
 from ollamad.fleet.synchronizer import Synchronizer
+from ollamad.fleet.tallies import Tallies
 from ollamad.gpu.model import Gpu
 from ollamad.ollama.program import Program
 from ollamad.routing.decide import Decision, Request
@@ -60,6 +62,11 @@ class Fleet:
         self._devices = devices
         self._stopping = False
         self._pauses = Pauses()
+        self.tallies = Tallies(
+            models_max=config.status.models_max,
+            requests_kept=config.status.requests_kept,
+            events_kept=config.status.events_kept,
+        )
         self._gpu_views: dict[str, tuple[float, GpuView]] = {}
         self._outfit = Outfit(config, plans, instance, self._ports)
         self._routing = Routing(config, self._outfit.context_length)
@@ -188,6 +195,8 @@ class Fleet:
     def answered(self, lease: Lease, model: str | None) -> None:
         """The child of this lease has begun its answer."""
         self._routing.answered(lease)
+        if model is not None:
+            self.tallies.meet(model)
         if model is not None and (child := self._children.get(lease.child)):
             child.has_begun(lease.life, model)
 
@@ -287,6 +296,7 @@ class Fleet:
 
     def _judged(self, uuid: str, verdict: Verdict) -> None:
         """A GPU's health has changed: its child must leave it, or may come back."""
+        self.tallies.happened(of_gpu(gpu.index, verdict, time.monotonic()) for gpu in self.gpus if gpu.uuid == uuid)
         for child in self._children.values():
             gpu = next((gpu for gpu in child.plan.gpus if gpu.uuid == uuid), None)
             if gpu is None or verdict.health is Health.SUSPECT:
@@ -336,6 +346,7 @@ class Fleet:
             streams=self._dispatcher.streams,
             usual_gaps_s=self._pauses.usual_s,
             changed=self.changed,
+            tallies=self.tallies,
         )
 
     def _ports(self) -> Mapping[str, int]:
