@@ -44,7 +44,10 @@ from ollamad.ollama.program import Program, find_program
 from ollamad.proxy.app import child_session, proxy_runner
 from ollamad.signals import Signals
 from ollamad.status.app import status_runner
-from ollamad.status.models import whole_status
+from ollamad.status.board import Board
+from ollamad.status.metrics import metrics
+from ollamad.status.own import OwnProcess
+from ollamad.status.view import status as status_view
 
 log = structlog.get_logger()
 
@@ -104,10 +107,9 @@ async def _run(
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
             operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
             proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
-            status = status_runner(fleet.snapshot, fleet.synchronizer.view)
-            control = ControlFace(
-                ours, config.control, operations, lambda: whole_status(fleet.snapshot(), fleet.synchronizer.view())
-            )
+            board, own = Board(fleet.snapshot, fleet.tallies, config.status), OwnProcess()
+            status = status_runner(fleet.snapshot, lambda: metrics(fleet.snapshot(), fleet.tallies, own.read()), board)
+            control = ControlFace(ours, config.control, operations, lambda: status_view(fleet.snapshot()))
             try:
                 await control.open()
                 listening = Listening(
@@ -130,7 +132,7 @@ async def _run(
                 )
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
-                await _run_fleet(fleet, operations, control, instance, signals)
+                await _run_fleet(fleet, operations, control, board, instance, signals)
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -141,7 +143,12 @@ async def _run(
 
 
 async def _run_fleet(
-    fleet: Fleet, operations: Operations, control: ControlFace, instance: str, signals: tuple[Signals, Signals]
+    fleet: Fleet,
+    operations: Operations,
+    control: ControlFace,
+    board: Board,
+    instance: str,
+    signals: tuple[Signals, Signals],
 ) -> None:
     """Run the children until a signal, then stop them; the warden lives longest."""
     stop, hangup = signals
@@ -153,6 +160,7 @@ async def _run_fleet(
             tasks.create_task(_reload_when_asked(operations, hangup), name="reload"),
             tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
             tasks.create_task(control.run(), name="control"),
+            tasks.create_task(board.run(), name="dashboard"),
         ]
         await children
         for minder in minders:
