@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ollamad.routing.snapshot import Snapshot
 from ollamad.status.board import Board
-from ollamad.status.dashboard import load_page
+from ollamad.status.dashboard import load_page, load_schema
 from ollamad.status.exposition import CONTENT_TYPE
 from ollamad.status.view import is_ready, status
 
@@ -21,10 +21,13 @@ STALLED_S: Final = 30.0
 
 def status_runner(look: Callable[[], Snapshot], scrape: Callable[[], str], board: Board) -> web.AppRunner:
     """The status listener, not yet listening. `look` gives the snapshot, `scrape` the metrics."""
-    page = load_page()
+    page, schema = load_page(), load_schema()
 
     async def get_status(_request: web.Request) -> web.Response:
         return web.json_response(status(look()))
+
+    async def get_schema(_request: web.Request) -> web.Response:
+        return web.Response(body=schema, content_type="application/schema+json")
 
     async def get_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=scrape().encode(), headers={"Content-Type": CONTENT_TYPE})
@@ -48,6 +51,7 @@ def status_runner(look: Callable[[], Snapshot], scrape: Callable[[], str], board
     application = web.Application()
     application.router.add_get("/", get_dashboard)
     application.router.add_get("/status", get_status)
+    application.router.add_get("/status.schema.json", get_schema)
     application.router.add_get("/metrics", get_metrics)
     application.router.add_get("/events", get_events, allow_head=False)
     application.router.add_get("/healthz", get_healthz)

@@ -1,4 +1,4 @@
-"""The dashboard's page, and headers that keep it to itself: nothing is loaded from elsewhere, and nobody may frame it."""
+"""What the listener gives out of the package: the page, with headers that let it load nothing and nobody frame it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Page:
 
 def load_page() -> Page:
     """The page out of the package. Its policy names its one style and its one script by their hashes."""
-    text = files("ollamad.status").joinpath("page", "dashboard.html").read_text(encoding="utf-8")
+    text = _packaged("dashboard.html")
     hashes = {kind: _hash(inside) for kind, inside in _INLINE.findall(text)}
     policy = (
         "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -37,6 +37,15 @@ def load_page() -> Page:
         "X-Content-Type-Options": "nosniff",
     }
     return Page(text.encode(), headers)
+
+
+def load_schema() -> bytes:
+    """The JSON Schema of `GET /status`, out of the package."""
+    return _packaged("status.schema.json").encode()
+
+
+def _packaged(name: str) -> str:
+    return files("ollamad.status").joinpath("page", name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -45,6 +45,7 @@ def _child(child: ChildView, now_s: float) -> dict[str, Any]:
         "want": child.want.value,
         "phase": child.phase.value,
         "routable": child.routable,
+        "trusted": child.trusted,
         "reason": child.reason,
         "pid": child.pid,
         "port": child.port,
