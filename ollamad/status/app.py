@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import Final
@@ -17,59 +18,72 @@ from ollamad.status.view import is_ready, status
 
 STALLED_S: Final = 30.0
 """A viewer that takes nothing for this long is gone, or as good as gone: its place is free for another."""
+FRESH_S: Final = 0.1
+"""Scrapes within this share one rendering: a thousand a second cost no more than ten, and no stream feels them."""
 
 
 def status_runner(look: Callable[[], Snapshot], scrape: Callable[[], str], board: Board) -> web.AppRunner:
     """The status listener, not yet listening. `look` gives the snapshot, `scrape` the metrics."""
-    page, schema = load_page(), load_schema()
-
-    async def get_status(_request: web.Request) -> web.Response:
-        return web.json_response(status(look()))
-
-    async def get_schema(_request: web.Request) -> web.Response:
-        return web.Response(body=schema, content_type="application/schema+json")
-
-    async def get_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=scrape().encode(), headers={"Content-Type": CONTENT_TYPE})
-
-    async def get_healthz(_request: web.Request) -> web.Response:
-        return web.json_response({"ok": True})
-
-    async def get_readyz(_request: web.Request) -> web.Response:
-        ready = is_ready(look())
-        return web.json_response({"ready": ready}, status=200 if ready else 503)
-
-    async def get_dashboard(_request: web.Request) -> web.Response:
-        return web.Response(body=page.body, headers=page.headers)
-
-    async def get_events(request: web.Request) -> web.StreamResponse:
-        return await _told(request, board)
-
-    async def close_board(_application: web.Application) -> None:
-        board.close()
-
+    answers = _Answers(look, scrape, board)
     application = web.Application()
-    application.router.add_get("/", get_dashboard)
-    application.router.add_get("/status", get_status)
-    application.router.add_get("/status.schema.json", get_schema)
-    application.router.add_get("/metrics", get_metrics)
-    application.router.add_get("/events", get_events, allow_head=False)
-    application.router.add_get("/healthz", get_healthz)
-    application.router.add_get("/readyz", get_readyz)
-    application.on_shutdown.append(close_board)
+    application.router.add_get("/", answers.dashboard)
+    application.router.add_get("/events", answers.events, allow_head=False)
+    application.router.add_get("/status", answers.status)
+    application.router.add_get("/status.schema.json", answers.schema)
+    application.router.add_get("/metrics", answers.metrics)
+    application.router.add_get("/healthz", answers.healthz)
+    application.router.add_get("/readyz", answers.readyz)
+    application.on_shutdown.append(answers.close)
     return web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
 
 
-async def _told(request: web.Request, board: Board) -> web.StreamResponse:
-    """Server-sent events until the viewer leaves, stalls, or the daemon stops."""
-    if board.is_full:
-        text = "the dashboard is open as often as [status] viewers_max allows; close another"
-        return web.json_response({"error": text}, status=503, headers={"Retry-After": "10"})
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-    await response.prepare(request)
-    with suppress(ConnectionError, TimeoutError):  # it has left, or stalled: both are usual
-        async with aclosing(board.follow()) as looks:
-            async for look in looks:
-                async with asyncio.timeout(STALLED_S):
-                    await response.write(look)
-    return response
+class _Answers:
+    """One method for each path."""
+
+    def __init__(self, look: Callable[[], Snapshot], scrape: Callable[[], str], board: Board) -> None:
+        self._look = look
+        self._scrape = scrape
+        self._board = board
+        self._page = load_page()
+        self._schema = load_schema()
+        self._scraped = b""
+        self._scraped_s = -FRESH_S
+
+    async def status(self, _request: web.Request) -> web.Response:
+        return web.json_response(status(self._look()))
+
+    async def schema(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._schema, content_type="application/schema+json")
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        now_s = time.monotonic()
+        if now_s - self._scraped_s >= FRESH_S:
+            self._scraped, self._scraped_s = self._scrape().encode(), now_s
+        return web.Response(body=self._scraped, headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        ready = is_ready(self._look())
+        return web.json_response({"ready": ready}, status=200 if ready else 503)
+
+    async def dashboard(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._page.body, headers=self._page.headers)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events until the viewer leaves, stalls, or the daemon stops."""
+        if self._board.is_full:
+            text = "the dashboard is open as often as [status] viewers_max allows; close another"
+            return web.json_response({"error": text}, status=503, headers={"Retry-After": "10"})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        with suppress(ConnectionError, TimeoutError):  # it has left, or stalled: both are usual
+            async with aclosing(self._board.follow()) as looks:
+                async for look in looks:
+                    async with asyncio.timeout(STALLED_S):
+                        await response.write(look)
+        return response
+
+    async def close(self, _application: web.Application) -> None:
+        self._board.close()

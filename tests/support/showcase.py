@@ -94,38 +94,32 @@ class Showcase:
 
     def _odd(self, index: int, child: ChildView) -> ChildView:
         """The states that are not the usual one, each on a child of its own."""
-        match index:
-            case 0 | 4 | 8 | 12:
-                model = MODELS[index % len(MODELS)]
-                streams = (
-                    StreamView(model, self.now_s - 12.5, self.now_s - 0.05),
-                    StreamView(HOSTILE if index == 4 else model, self.now_s - 2.0, None, held=index == 8),
-                )
-                return replace(child, streams=streams)
-            case 3:
-                return replace(
-                    child,
-                    phase=Phase.BACKOFF,
-                    residents=(),
-                    deaths=4,
-                    failures=3,
-                    life=5,
-                    ready_since_s=None,
-                    next_s=self.now_s + 3.7,
-                    reason="exit status 2: cudaMalloc failed: out of memory",
-                )
-            case 6:
-                spilled = Pinning(Proof.PARTLY_ON_CPU, "31.0 of 40.0 GiB are in VRAM, the rest is on the CPU")
-                return replace(child, pinning=spilled, outdated=True)
-            case 9:
-                why = "GPU 9: Xid 79, the GPU has fallen off the bus"
-                return replace(child, phase=Phase.STOPPED, residents=(), quarantine=why, ready_since_s=None)
-            case 10:
-                return replace(child, trusted=False)
-            case 11:
-                return replace(child, phase=Phase.STARTING, residents=(), ready_since_s=None)
-            case _:
-                return child
+        if index in {0, 4, 8, 12}:
+            return replace(child, streams=self._streams(index))
+        lost = "GPU 9: Xid 79, the GPU has fallen off the bus"
+        spilled = Pinning(Proof.PARTLY_ON_CPU, "31.0 of 40.0 GiB are in VRAM, the rest is on the CPU")
+        dead = replace(child, residents=(), ready_since_s=None)
+        odd = {
+            3: replace(
+                dead,
+                phase=Phase.BACKOFF,
+                deaths=4,
+                failures=3,
+                life=5,
+                next_s=self.now_s + 3.7,
+                reason="exit status 2: cudaMalloc failed: out of memory",
+            ),
+            6: replace(child, pinning=spilled, outdated=True),
+            9: replace(dead, phase=Phase.STOPPED, quarantine=lost),
+            10: replace(child, trusted=False),
+            11: replace(dead, phase=Phase.STARTING),
+        }
+        return odd.get(index, child)
+
+    def _streams(self, index: int) -> tuple[StreamView, ...]:
+        model = MODELS[index % len(MODELS)]
+        waits = StreamView(HOSTILE if index == 4 else model, self.now_s - 2.0, None, held=index == 8)
+        return (StreamView(model, self.now_s - 12.5, self.now_s - 0.05), waits)
 
     def _gpu(self, index: int) -> GpuView:
         used = (2 + (index * 11) % 72) * GIB
