@@ -42,7 +42,7 @@ class Board:
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:
-            self._tick()
+            self.tick()
             await asyncio.sleep(self._settings.refresh_interval_s)
 
     def close(self) -> None:
@@ -62,7 +62,8 @@ class Board:
         finally:
             self._viewers -= 1
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Take one more point of the past, and tell everyone what is now."""
         snapshot = self._look()
         point = self._history.take(snapshot)
         self._last = self._look_of(snapshot, point) if self._viewers else b""
