@@ -108,7 +108,12 @@ async def _run(
             operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
             proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
             board, own = Board(fleet.snapshot, fleet.tallies, config.status), OwnProcess()
-            status = status_runner(fleet.snapshot, lambda: metrics(fleet.snapshot(), fleet.tallies, own.read()), board)
+            status = status_runner(
+                fleet.snapshot,
+                fleet.synchronizer.view,
+                lambda: metrics(fleet.snapshot(), fleet.tallies, own.read()),
+                board,
+            )
             control = ControlFace(ours, config.control, operations, lambda: status_view(fleet.snapshot()))
             try:
                 await control.open()

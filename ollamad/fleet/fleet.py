@@ -31,6 +31,7 @@ from ollamad.fleet.tallies import Tallies
 from ollamad.gpu.model import Gpu
 from ollamad.ollama.program import Program
 from ollamad.routing.decide import Decision, Request
+from ollamad.routing.knowledge import Tally
 from ollamad.routing.snapshot import ChildView, GpuView, Snapshot
 from ollamad.supervision.gpu_health import Health, Verdict
 from ollamad.supervision.state import Quarantine, Release, WantUp
@@ -70,7 +71,7 @@ class Fleet:
         self._gpu_views: dict[str, tuple[float, GpuView]] = {}
         self._outfit = Outfit(config, plans, instance, self._ports)
         self._routing = Routing(config, self._outfit.context_length)
-        self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed)
+        self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed, self.tallies)
         self._dispatcher = Dispatcher(
             self.changed,
             self._routing.memory,
@@ -170,6 +171,7 @@ class Fleet:
             finally:
                 if lease.model is not None and lease.heard_s is not None:
                     self._pauses.note(lease.model, lease.longest_pause_s)
+                    self.tallies.paused(lease.model, lease.longest_pause_s)
 
     async def idle(self, timeout_s: float) -> bool:
         """Wait until no request is in flight; False when some still are after `timeout_s`."""
@@ -200,9 +202,9 @@ class Fleet:
         if model is not None and (child := self._children.get(lease.child)):
             child.has_begun(lease.life, model)
 
-    def served(self, lease: Lease, tail: bytes) -> None:
-        """The answer is whole; `tail` is how it ended."""
-        self._routing.served(lease, tail)
+    def served(self, lease: Lease, tail: bytes) -> Tally | None:
+        """The answer is whole; `tail` is how it ended. Gives what the child counted."""
+        return self._routing.served(lease, tail)
 
     def distrust(self, name: str, life: int) -> None:
         """A connection to this life of a child failed."""

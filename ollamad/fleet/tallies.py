@@ -24,6 +24,10 @@ NONE: Final = ""
 
 WAITS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """A free slot is had in under a millisecond, a first byte from a warm model in under 100 ms; a load takes minutes."""
+RATES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0)
+"""Tokens per second: a reader follows 5 to 10, a large model on a good GPU gives 30, a small one hundreds."""
+REASONS_MAX: Final = 20
+"""There are fewer; should one ever carry a figure, it costs no series."""
 DURATIONS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
 LOOKS: Final = frozenset({"GET", "HEAD"})
@@ -75,6 +79,19 @@ class Tallies:
         """From having a child to the first byte of its response: load, prompt and first token."""
         self.duration_s = ByModel(DURATIONS_S)
         """All of a request that a child answered, waiting included."""
+        self.tokens_per_s = ByModel(RATES)
+        """Generated, of each response that was long enough to tell by."""
+        self.longest_pause_s = ByModel(WAITS_S)
+        """The longest silence within a response."""
+        self.load_s = ByModel(DURATIONS_S)
+        """Loads that ollamad itself has made."""
+        self.loads_failed: Counter[str] = Counter()
+        """By child."""
+        self.prompt_tokens: Counter[str] = Counter()
+        """By model, as the children counted them."""
+        self.output_tokens: Counter[str] = Counter()
+        self.decisions: Counter[str] = Counter()
+        """Requests given to a child, by why it was that child."""
         self.response_bytes: Counter[str] = Counter()
         """Sent to clients, by model."""
         self.retries = 0
@@ -85,7 +102,6 @@ class Tallies:
         """Those that ended last, oldest first; without those that only looked, as monitors do all day."""
         self.happenings: deque[Happening] = deque(maxlen=events_kept)
         """What has befallen children and GPUs, oldest first."""
-        self.happened_in_all = 0
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -114,17 +130,40 @@ class Tallies:
             self.first_byte_s.observe(model, trip.first_byte_s)
             self.duration_s.observe(model, trip.total_s)
             self.response_bytes[model] += trip.sent_bytes
+        self._count_tokens(model, trip)
+        for reason in trip.reasons:
+            room = reason in self.decisions or len(self.decisions) < REASONS_MAX
+            self.decisions[reason if room else OTHER] += 1
         if trip.turned_away is not None:
             self.refusals[trip.turned_away] += 1
         if trip.outcome is not Outcome.SERVED or trip.method not in LOOKS:
             self.last_requests.append(trip)
 
+    def paused(self, model: str, longest_s: float) -> None:
+        """A response is over; for so long it was silent at most."""
+        self.longest_pause_s.observe(self.label(model), longest_s)
+
+    def loaded(self, model: str, took_s: float) -> None:
+        """A load that ollamad made has worked."""
+        self.meet(model)
+        self.load_s.observe(self.label(model), took_s)
+
+    def load_failed(self, child: str) -> None:
+        """A load that ollamad made has not."""
+        self.loads_failed[child] += 1
+
     def died(self, child: str, cause: Cause) -> None:
         """A process of a child ended although nobody had asked for it."""
         self.deaths[child, cause] += 1
 
+    def _count_tokens(self, model: str, trip: Trip) -> None:
+        if trip.tally is None:
+            return
+        self.prompt_tokens[model] += trip.tally.prompt_tokens or 0
+        self.output_tokens[model] += trip.tally.output_tokens or 0
+        if trip.tokens_per_s is not None:
+            self.tokens_per_s.observe(model, trip.tokens_per_s)
+
     def happened(self, happenings: Iterable[Happening]) -> None:
         """Something that an operator would want to see."""
-        for happening in happenings:
-            self.happenings.append(happening)
-            self.happened_in_all += 1
+        self.happenings.extend(happenings)

@@ -10,9 +10,12 @@ from enum import Enum
 from typing import Final
 
 from ollamad.errors import TurnedAway
+from ollamad.routing.knowledge import Tally
 
 TEXT_MAX: Final = 200
 """Characters of a client's own text that are kept: a path or a model's name can be as long as it likes."""
+TOKENS_TELLING: Final = 5
+"""Fewer tokens than this say nothing about speed."""
 FAULT: Final = 500
 """From this status on it is a server's fault."""
 
@@ -53,7 +56,11 @@ class Trip:
     """Waited for children, all attempts together; None where it never had one."""
     first_byte_s: float | None = None
     """From having the child that answered to the first byte of its response; None where none came."""
+    reasons: list[str] = field(default_factory=list)
+    """Why each child was chosen, in few words."""
     sent_bytes: int = 0
+    tally: Tally | None = None
+    """What the child counted; None where it did not."""
     outcome: Outcome | None = None
     """None until it is known."""
     turned_away: TurnedAway | None = None
@@ -71,9 +78,18 @@ class Trip:
         """It names a model."""
         self.model = None if model is None else model[:TEXT_MAX]
 
-    def sent(self, child: str, waited_s: float) -> None:
-        """It has a child, for which it has waited."""
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast the child generated; None where it did not say, or where there is too little to tell by."""
+        tally = self.tally
+        if tally is None or not tally.output_s or (tally.output_tokens or 0) < TOKENS_TELLING:
+            return None
+        return (tally.output_tokens or 0) / tally.output_s
+
+    def sent(self, child: str, waited_s: float, reason: str) -> None:
+        """It has a child, for which it has waited; `reason` may go into detail after a semicolon."""
         self.child = child
+        self.reasons.append(reason.partition(";")[0])
         self.attempts += 1
         self.queue_s = (self.queue_s or 0.0) + waited_s
         self._sent_s = time.monotonic()

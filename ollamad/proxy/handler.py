@@ -171,7 +171,7 @@ class Handler:
         outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
         facts = log.bind(method=job.incoming.method, path=job.incoming.path, model=job.model, child=lease.child)
         began_s = time.monotonic()
-        job.trip.sent(lease.child, lease.waited_ms / 1000)
+        job.trip.sent(lease.child, lease.waited_ms / 1000, lease.reason)
         try:
             async with self._relay.open(outgoing, lease.base_url) as answer:
                 if isinstance(answer, Refused):
@@ -201,7 +201,7 @@ class Handler:
         )
         if relayed.broken is None:
             if answer.status < HTTPStatus.BAD_REQUEST:
-                self._fleet.served(lease, relayed.tail)
+                job.trip.tally = self._fleet.served(lease, relayed.tail)
             facts.info("request served")
         else:
             self._fleet.failed(lease)

@@ -10,10 +10,12 @@ from typing import Final
 
 from aiohttp import web
 
+from ollamad.fleet.models_view import ModelsView
 from ollamad.routing.snapshot import Snapshot
 from ollamad.status.board import Board
 from ollamad.status.dashboard import load_page, load_schema
 from ollamad.status.exposition import CONTENT_TYPE
+from ollamad.status.models import models_status
 from ollamad.status.view import is_ready, status
 
 STALLED_S: Final = 30.0
@@ -22,9 +24,14 @@ FRESH_S: Final = 0.1
 """Scrapes within this share one rendering: a thousand a second cost no more than ten, and no stream feels them."""
 
 
-def status_runner(look: Callable[[], Snapshot], scrape: Callable[[], str], board: Board) -> web.AppRunner:
-    """The status listener, not yet listening. `look` gives the snapshot, `scrape` the metrics."""
-    answers = _Answers(look, scrape, board)
+def status_runner(
+    look: Callable[[], Snapshot], look_at_models: Callable[[], ModelsView], scrape: Callable[[], str], board: Board
+) -> web.AppRunner:
+    """The status listener, not yet listening.
+
+    `look` gives the snapshot, `look_at_models` how it stands with models, `scrape` the metrics.
+    """
+    answers = _Answers(look, look_at_models, scrape, board)
     application = web.Application()
     application.router.add_get("/", answers.dashboard)
     application.router.add_get("/events", answers.events, allow_head=False)
@@ -40,8 +47,15 @@ def status_runner(look: Callable[[], Snapshot], scrape: Callable[[], str], board
 class _Answers:
     """One method for each path."""
 
-    def __init__(self, look: Callable[[], Snapshot], scrape: Callable[[], str], board: Board) -> None:
+    def __init__(
+        self,
+        look: Callable[[], Snapshot],
+        look_at_models: Callable[[], ModelsView],
+        scrape: Callable[[], str],
+        board: Board,
+    ) -> None:
         self._look = look
+        self._look_at_models = look_at_models
         self._scrape = scrape
         self._board = board
         self._page = load_page()
@@ -50,7 +64,9 @@ class _Answers:
         self._scraped_s = -FRESH_S
 
     async def status(self, _request: web.Request) -> web.Response:
-        return web.json_response(status(self._look()))
+        snapshot = self._look()
+        store = models_status(self._look_at_models(), snapshot.taken_at_s)
+        return web.json_response({**status(snapshot), "store": store})
 
     async def schema(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._schema, content_type="application/schema+json")

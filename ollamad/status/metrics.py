@@ -77,6 +77,21 @@ def _put_requests(page: Exposition, tallies: Tallies) -> None:
         "Bytes of response bodies sent to clients.",
         [({"model": model}, count) for model, count in tallies.response_bytes.items()],
     )
+    page.counter(
+        "ollamad_routing_decisions_total",
+        "Requests given to a child, by why it was that child; each attempt counts.",
+        [({"reason": reason}, count) for reason, count in tallies.decisions.items()],
+    )
+    page.counter(
+        "ollamad_prompt_tokens_total",
+        "Tokens of prompts, as the children counted them.",
+        [({"model": model}, count) for model, count in tallies.prompt_tokens.items()],
+    )
+    page.counter(
+        "ollamad_output_tokens_total",
+        "Tokens generated, as the children counted them.",
+        [({"model": model}, count) for model, count in tallies.output_tokens.items()],
+    )
     for name, told, observed in _histograms(tallies):
         page.histogram(name, told, _by_model(observed))
 
@@ -96,6 +111,21 @@ def _histograms(tallies: Tallies) -> Iterator[tuple[str, str, ByModel]]:
         "ollamad_request_duration_seconds",
         "All of a request that a child answered.",
         tallies.duration_s,
+    )
+    yield (
+        "ollamad_request_longest_pause_seconds",
+        "The longest silence within a response: the worst time between two tokens.",
+        tallies.longest_pause_s,
+    )
+    yield (
+        "ollamad_output_tokens_per_second",
+        "Speed of generation, as the child measured it, a response an observation.",
+        tallies.tokens_per_s,
+    )
+    yield (
+        "ollamad_model_load_seconds",
+        "Loads that ollamad made, those that failed left out.",
+        tallies.load_s,
     )
 
 
@@ -144,6 +174,11 @@ def _put_children(page: Exposition, snapshot: Snapshot, tallies: Tallies) -> Non
         "ollamad_child_model_vram_bytes",
         "VRAM that a model takes on a child, as /api/ps says.",
         _vram(children, tallies),
+    )
+    page.counter(
+        "ollamad_model_load_failures_total",
+        "Loads that ollamad made and that failed.",
+        [({"child": child.id}, tallies.loads_failed[child.id]) for child in children],
     )
     page.counter(
         "ollamad_child_starts_total",

@@ -7,6 +7,7 @@ from typing import Any
 from ollamad.fleet.happenings import Happening
 from ollamad.fleet.tallies import Tallies
 from ollamad.fleet.trip import Trip
+from ollamad.routing.knowledge import Tally
 
 
 def requests(tallies: Tallies, now_s: float) -> list[dict[str, Any]]:
@@ -20,6 +21,7 @@ def events(tallies: Tallies, now_s: float) -> list[dict[str, Any]]:
 
 
 def _request(trip: Trip, now_s: float) -> dict[str, Any]:
+    tally = trip.tally or Tally()
     return {
         "id": trip.id,
         "age_s": round(now_s - trip.ended_s, 3),
@@ -30,10 +32,15 @@ def _request(trip: Trip, now_s: float) -> dict[str, Any]:
         "outcome": None if trip.outcome is None else trip.outcome.value,
         "status": trip.status,
         "attempts": trip.attempts,
+        "reason": trip.reasons[-1] if trip.reasons else None,
         "queue_s": _rounded(trip.queue_s),
+        "load_s": _rounded(tally.load_s),
         "first_byte_s": _rounded(trip.first_byte_s),
         "total_s": round(trip.total_s, 4),
         "sent_bytes": trip.sent_bytes,
+        "prompt_tokens": tally.prompt_tokens,
+        "output_tokens": tally.output_tokens,
+        "tokens_per_s": None if trip.tokens_per_s is None else round(trip.tokens_per_s, 1),
     }
 
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from playwright.async_api import Page, expect
 
 from ollamad.config.schema import Status
+from ollamad.fleet.models_view import ModelsView
 from ollamad.status.app import status_runner
 from ollamad.status.board import Board
 from tests.support.chromium import PATIENCE_MS, browser, chromium, page
@@ -29,6 +30,7 @@ __all__ = ["chromium", "fake_nvml_library", "make_driver"]
 
 expect.set_options(timeout=PATIENCE_MS)
 
+NO_MODELS = ModelsView("shared", pulls=(), copies=(), ensure=(), preload=(), sync=None)
 Scheme = Literal["light", "dark"]
 
 
@@ -56,7 +58,7 @@ async def served(gpus: int = 16) -> AsyncIterator[Served]:
     show.fill()
     board = Board(show.look, show.tallies, Status(refresh_interval_s=0.1, history_s=18.0))
     made = Served(show, board)
-    runner = status_runner(show.look, str, board)
+    runner = status_runner(show.look, lambda: NO_MODELS, str, board)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"

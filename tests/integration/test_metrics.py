@@ -58,6 +58,9 @@ async def test_a_real_daemon_s_metrics_please_promtool_and_count_what_happened(
         assert "invented" not in text
         assert await sample(daemon, invented) == 30
         assert await sample(daemon, f'ollamad_request_first_byte_seconds_count{{model="{RECITE}"}}') == 1
+        assert await sample(daemon, f'ollamad_output_tokens_total{{model="{RECITE}"}}') == 5
+        assert await sample(daemon, f'ollamad_output_tokens_per_second_count{{model="{RECITE}"}}') == 1
+        assert await sample(daemon, f'ollamad_model_load_seconds_count{{model="{RECITE}"}}') == 1
         gpu = (await daemon.child("gpu0"))["gpus"][0]
         labels = f'gpu="0",uuid="{gpu["uuid"]}"'
         assert await sample(daemon, f"ollamad_gpu_utilization_ratio{{{labels}}}") == 0.4
@@ -108,9 +111,7 @@ async def test_retries_refusals_and_clients_that_leave_are_told_apart(
         gone = f'ollamad_requests_total{{model="m:latest",child="{child}",outcome="client_left"}}'
         await until(lambda: sample(daemon, gone), daemon.explain)
         text = await page(daemon)
-        assert re.search(
-            r'ollamad_requests_total\{model="other",child="cpu[01]",outcome="child_error"\} 1$', text, re.MULTILINE
-        )
+        assert re.search(r'^ollamad_requests_total\{.*outcome="child_error"\} 1$', text, re.MULTILINE)
 
 
 async def test_a_real_prometheus_scrapes_it_and_judges_the_alert_rules(
@@ -202,13 +203,13 @@ def test_each_alert_fires_on_what_it_is_for_and_none_on_a_quiet_day(promtool: Pa
     assert set(re.findall(r"alert: (\w+)", ALERTS.read_text())) == set(SERIES), "each has its case here"
 
 
-@pytest.mark.parametrize("file", ["alerts.yml", "grafana-dashboard.json"])
+@pytest.mark.parametrize("file", ["alerts.yml", "grafana-dashboard.json", "STATUS.md"])
 async def test_what_the_docs_ask_prometheus_for_is_there_to_be_had(
     daemons: Daemons, odd_ollama: Path, orders: Path, file: str
 ) -> None:
     async with daemons.run(odd_ollama, odd(orders)) as daemon:
         families = set(re.findall(r"^# TYPE (\S+)", await page(daemon), re.MULTILINE))
     text = (DOCS / file).read_text()
-    asked = set(re.findall(r"\b(?:ollamad|process)_[a-z_]+\b(?=[{\[ =])", text))
+    asked = set(re.findall(r"\b(?:ollamad|process)_[a-z_]+\b(?=[{\[ =`])", text))
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked} - families == set()
     assert len(asked) > 10

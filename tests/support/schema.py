@@ -19,7 +19,7 @@ def strict_schema() -> dict[str, Any]:
 
 def complaints(document: object) -> list[str]:
     """What is wrong with a document; empty where nothing is."""
-    errors = jsonschema.Draft202012Validator(strict_schema()).iter_errors(document)
+    errors = jsonschema.Draft202012Validator(strict_schema()).iter_errors(json.loads(json.dumps(document)))
     return [f"{error.json_path}: {error.message}" for error in errors]
 
 

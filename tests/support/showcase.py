@@ -10,6 +10,7 @@ from ollamad.errors import TurnedAway
 from ollamad.fleet.happenings import Happening, Weight
 from ollamad.fleet.tallies import Tallies
 from ollamad.fleet.trip import Outcome, Trip
+from ollamad.routing.knowledge import Tally
 from ollamad.routing.snapshot import ChildView, GpuView, Resident, Snapshot, StreamView
 from ollamad.supervision.cause import Cause
 from ollamad.supervision.pinning import Pinning, Proof
@@ -64,8 +65,9 @@ class Showcase:
         if outcome is Outcome.REFUSED:
             trip.is_refused(TurnedAway.QUEUE_FULL, 503)
             return trip
-        trip.sent(f"gpu{index % 8}", 0.2 * (index % 4))
-        trip.first_byte_s = 0.08 * (1 + index % 9)
+        trip.sent(f"gpu{index % 8}", 0.2 * (index % 4), "has the model and a free slot; ready, 0.1 s")
+        trip.tally = Tally(0.6 if index % 6 == 0 else 0.02, 300, 0.2, 40 * (1 + index % 7), 1.0 + index % 7)
+        trip.first_byte_s = 0.08 * (1 + index % 9) + (0.6 if index % 6 == 0 else 0.0)
         trip.attempts = 2 if index == 11 else 1
         trip.sent_bytes = 4_000 * (1 + index)
         trip.status = 200

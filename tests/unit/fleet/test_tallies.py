@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ollamad.errors import TurnedAway
 from ollamad.fleet.happenings import Happening, Weight, of_child, of_gpu
-from ollamad.fleet.tallies import OTHER, WAITS_S, Histogram, Tallies
+from ollamad.fleet.tallies import OTHER, REASONS_MAX, WAITS_S, Histogram, Tallies
 from ollamad.fleet.trip import TEXT_MAX, Outcome, Trip, travel
+from ollamad.routing.knowledge import Tally
 from ollamad.supervision.cause import Cause
 from ollamad.supervision.gpu_health import Health, Verdict
 from ollamad.supervision.state import ChildState, Phase
@@ -47,13 +48,14 @@ def test_of_more_models_than_there_is_room_for_the_first_keep_their_names() -> N
 def test_a_request_that_was_answered_is_counted_with_all_that_it_took() -> None:
     counted = tallies("m:latest")
     answered = trip()
-    answered.sent("gpu0", 0.2)
-    answered.sent("gpu1", 0.3)
+    answered.sent("gpu0", 0.2, "cold; 3.2 s")
+    answered.sent("gpu1", 0.3, "warm; 0.1 s")
     answered.begun(200)
     answered.relayed(700, whole=True)
     counted.ended(answered)
     assert counted.requests == {("m:latest", "gpu1", Outcome.SERVED): 1}
     assert counted.retries == 1
+    assert counted.decisions == {"cold": 1, "warm": 1}
     assert counted.response_bytes == {"m:latest": 700}
     assert counted.queue_s.all["m:latest"].total == pytest.approx(0.5)
     assert counted.duration_s.all["m:latest"].total == pytest.approx(2.5)
@@ -111,7 +113,7 @@ def test_what_a_child_answered_tells_how_it_ended(status: int, outcome: Outcome)
 
 def test_an_answer_that_broke_stays_broken_although_the_client_has_it() -> None:
     broken = trip(outcome=None)
-    broken.sent("gpu0", 0.0)
+    broken.sent("gpu0", 0.0, "warm")
     broken.begun(200)
     broken.relayed(10, whole=False)
     broken.answered(200)
@@ -152,3 +154,35 @@ def test_a_gpu_s_health_is_told_with_its_reason() -> None:
         1.0, "GPU 3", Weight.ERROR, "quarantined: Xid 79"
     )
     assert of_gpu(3, Verdict(), 1.0) == Happening(1.0, "GPU 3", Weight.INFO, "healthy")
+
+
+def test_tokens_are_counted_as_the_child_counted_them_and_a_speed_only_where_there_is_enough_to_tell_by() -> None:
+    counted = tallies("m:latest")
+    for tally in (Tally(0.1, 20, 0.2, 100, 4.0), Tally(0.1, 5, 0.1, 2, 0.01), Tally(), None):
+        one = trip()
+        one.tally = tally
+        counted.ended(one)
+    assert counted.prompt_tokens == {"m:latest": 25}
+    assert counted.output_tokens == {"m:latest": 102}
+    assert counted.tokens_per_s.all["m:latest"].total == pytest.approx(25.0)
+
+
+def test_loads_and_pauses_are_counted_by_model_and_a_failed_load_by_child() -> None:
+    counted = tallies()
+    counted.loaded("m:latest", 3.5)
+    counted.load_failed("gpu0")
+    counted.paused("m:latest", 0.2)
+    counted.paused("invented", 0.2)
+    assert counted.load_s.all["m:latest"].total == pytest.approx(3.5)
+    assert counted.loads_failed == {"gpu0": 1}
+    assert set(counted.longest_pause_s.all) == {"m:latest", OTHER}
+
+
+def test_reasons_are_bounded_although_they_are_words() -> None:
+    counted = tallies()
+    for number in range(100):
+        one = trip()
+        one.sent("gpu0", 0.0, f"reason {number}")
+        counted.ended(one)
+    assert len(counted.decisions) == REASONS_MAX + 1
+    assert sum(counted.decisions.values()) == 100

@@ -12,6 +12,7 @@ from aiohttp.web import Application, Request
 from pytest_aiohttp.plugin import AiohttpClient
 
 from ollamad.config.schema import Status
+from ollamad.fleet.models_view import ModelsView, PullView
 from ollamad.routing.snapshot import ChildView, Snapshot
 from ollamad.status.app import status_runner
 from ollamad.status.board import Board
@@ -23,6 +24,16 @@ from tests.support.sse import events
 
 STARTING = Snapshot(1.0, (ChildView("gpu0", Want.UP, Phase.STARTING, trusted=True, in_flight=0),))
 READY = Snapshot(2.0, (ChildView("gpu0", Want.UP, Phase.READY, trusted=True, in_flight=4),))
+MODELS = ModelsView(
+    "shared", pulls=(PullView("m:latest", "pulling", 1, 2, 3),), copies=(), ensure=(), preload=(), sync=None
+)
+STORE = {
+    "store": "shared",
+    "pulls": [{"model": "m:latest", "status": "pulling", "completed_bytes": 1, "total_bytes": 2, "listeners": 3}],
+    "copies": [],
+    "ensure": [],
+    "preload": [],
+}
 STOPPING = Snapshot(3.0, READY.children, stopping=True)
 
 
@@ -49,14 +60,14 @@ def fleet() -> Fleet:
 @pytest.fixture
 async def client(fleet: Fleet, aiohttp_client: AiohttpClient) -> TestClient[Request, Application]:
     board = Board(fleet.look, Showcase().tallies, Status(viewers_max=1))
-    return await aiohttp_client(status_runner(fleet.look, fleet.scrape, board).app)
+    return await aiohttp_client(status_runner(fleet.look, lambda: MODELS, fleet.scrape, board).app)
 
 
 async def test_status_is_the_snapshot_of_the_moment(client: TestClient[Request, Application], fleet: Fleet) -> None:
     for fleet.now in (STARTING, READY, STOPPING):
         async with client.get("/status") as answer:
             assert (answer.status, answer.content_type) == (200, "application/json")
-            assert await answer.json() == status(fleet.now)
+            assert await answer.json() == {**status(fleet.now), "store": {**STORE, "sync": None}}
 
 
 async def test_readyz_says_503_until_a_child_can_take_requests_and_again_at_the_end(

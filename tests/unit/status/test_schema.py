@@ -6,12 +6,28 @@ from typing import Any
 import jsonschema
 import pytest
 
+from ollamad.fleet.models_view import CopyView, ModelsView, PullView, SyncReport, WantedView
 from ollamad.status.dashboard import load_schema
+from ollamad.status.models import models_status
 from ollamad.status.view import status
 from ollamad.supervision.pinning import Proof
 from ollamad.supervision.state import Phase, Want
 from tests.support.schema import complaints, strict_schema
 from tests.support.showcase import Showcase
+
+MODELS = ModelsView(
+    "per-child",
+    pulls=(PullView("m:latest", "pulling", 1, 2, 3),),
+    copies=(CopyView("sha256:1", 1, 2),),
+    ensure=(WantedView("m:latest", "retrying", "no network", 30.0),),
+    preload=(WantedView("m:latest", "loaded"),),
+    sync=SyncReport(5.0, models=3, blobs={"linked": 1}, notes=("a",), problems=("b",)),
+)
+
+
+def document(show: Showcase) -> dict[str, Any]:
+    snapshot = show.look()
+    return {**status(snapshot), "store": models_status(MODELS, snapshot.taken_at_s)}
 
 
 def test_the_schema_is_one() -> None:
@@ -21,14 +37,14 @@ def test_the_schema_is_one() -> None:
 @pytest.mark.parametrize("gpus", [0, 1, 16])
 def test_what_status_says_is_what_the_schema_describes_and_nothing_else(gpus: int) -> None:
     show = Showcase(gpus=gpus)
-    assert complaints(status(show.look())) == []
+    assert complaints(document(show)) == []
 
 
 @pytest.mark.parametrize(
     "path", [("children", 0, "phase"), ("children", 0, "gpus", 0, "uuid"), ("ready",), ("children", 0, "streams")]
 )
 def test_a_field_that_is_missing_is_noticed(path: tuple[Any, ...]) -> None:
-    told = status(Showcase().look())
+    told = document(Showcase())
     place = told
     for step in path[:-1]:
         place = place[step]
@@ -37,7 +53,7 @@ def test_a_field_that_is_missing_is_noticed(path: tuple[Any, ...]) -> None:
 
 
 def test_a_field_that_nobody_has_described_is_noticed() -> None:
-    assert complaints({**status(Showcase().look()), "new": 1})
+    assert complaints({**document(Showcase()), "new": 1})
 
 
 def test_the_schema_names_the_very_phases_wants_and_proofs_that_there_are() -> None:
