@@ -46,8 +46,8 @@ from ollamad.signals import Signals
 from ollamad.status.app import status_runner
 from ollamad.status.board import Board
 from ollamad.status.metrics import metrics
+from ollamad.status.models import whole_status
 from ollamad.status.own import OwnProcess
-from ollamad.status.view import status as status_view
 
 log = structlog.get_logger()
 
@@ -114,7 +114,9 @@ async def _run(
                 lambda: metrics(fleet.snapshot(), fleet.tallies, own.read()),
                 board,
             )
-            control = ControlFace(ours, config.control, operations, lambda: status_view(fleet.snapshot()))
+            control = ControlFace(
+                ours, config.control, operations, lambda: whole_status(fleet.snapshot(), fleet.synchronizer.view())
+            )
             try:
                 await control.open()
                 listening = Listening(

@@ -15,8 +15,8 @@ from ollamad.routing.snapshot import Snapshot
 from ollamad.status.board import Board
 from ollamad.status.dashboard import load_page, load_schema
 from ollamad.status.exposition import CONTENT_TYPE
-from ollamad.status.models import models_status
-from ollamad.status.view import is_ready, status
+from ollamad.status.models import whole_status
+from ollamad.status.view import is_ready
 
 STALLED_S: Final = 30.0
 """A viewer that takes nothing for this long is gone, or as good as gone: its place is free for another."""
@@ -64,9 +64,7 @@ class _Answers:
         self._scraped_s = -FRESH_S
 
     async def status(self, _request: web.Request) -> web.Response:
-        snapshot = self._look()
-        store = models_status(self._look_at_models(), snapshot.taken_at_s)
-        return web.json_response({**status(snapshot), "store": store})
+        return web.json_response(whole_status(self._look(), self._look_at_models()))
 
     async def schema(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._schema, content_type="application/schema+json")

@@ -8,8 +8,7 @@ import pytest
 
 from ollamad.fleet.models_view import CopyView, ModelsView, PullView, SyncReport, WantedView
 from ollamad.status.dashboard import load_schema
-from ollamad.status.models import models_status
-from ollamad.status.view import status
+from ollamad.status.models import whole_status
 from ollamad.supervision.pinning import Proof
 from ollamad.supervision.state import Phase, Want
 from tests.support.schema import complaints, strict_schema
@@ -26,8 +25,7 @@ MODELS = ModelsView(
 
 
 def document(show: Showcase) -> dict[str, Any]:
-    snapshot = show.look()
-    return {**status(snapshot), "store": models_status(MODELS, snapshot.taken_at_s)}
+    return whole_status(show.look(), MODELS)
 
 
 def test_the_schema_is_one() -> None:
