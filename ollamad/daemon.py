@@ -44,7 +44,10 @@ from ollamad.ollama.program import Program, find_program
 from ollamad.proxy.app import child_session, proxy_runner
 from ollamad.signals import Signals
 from ollamad.status.app import status_runner
+from ollamad.status.board import Board
+from ollamad.status.metrics import metrics
 from ollamad.status.models import whole_status
+from ollamad.status.own import OwnProcess
 
 log = structlog.get_logger()
 
@@ -104,7 +107,13 @@ async def _run(
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
             operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
             proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
-            status = status_runner(fleet.snapshot, fleet.synchronizer.view)
+            board, own = Board(fleet.snapshot, fleet.tallies, config.status), OwnProcess()
+            status = status_runner(
+                fleet.snapshot,
+                fleet.synchronizer.view,
+                lambda: metrics(fleet.snapshot(), fleet.tallies, own.read()),
+                board,
+            )
             control = ControlFace(
                 ours, config.control, operations, lambda: whole_status(fleet.snapshot(), fleet.synchronizer.view())
             )
@@ -130,7 +139,7 @@ async def _run(
                 )
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
-                await _run_fleet(fleet, operations, control, instance, signals)
+                await _run_fleet(fleet, operations, control, board, instance, signals)
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -141,7 +150,12 @@ async def _run(
 
 
 async def _run_fleet(
-    fleet: Fleet, operations: Operations, control: ControlFace, instance: str, signals: tuple[Signals, Signals]
+    fleet: Fleet,
+    operations: Operations,
+    control: ControlFace,
+    board: Board,
+    instance: str,
+    signals: tuple[Signals, Signals],
 ) -> None:
     """Run the children until a signal, then stop them; the warden lives longest."""
     stop, hangup = signals
@@ -153,6 +167,7 @@ async def _run_fleet(
             tasks.create_task(_reload_when_asked(operations, hangup), name="reload"),
             tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
             tasks.create_task(control.run(), name="control"),
+            tasks.create_task(board.run(), name="dashboard"),
         ]
         await children
         for minder in minders:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 class OllamadError(Exception):
@@ -68,12 +69,26 @@ class OperationFailed(OllamadError):
     """What an operator asked for could not be done, or not to its end; the text says what was left as it is."""
 
 
+class TurnedAway(Enum):
+    """Why ollamad itself refuses a request, without a child's having seen it."""
+
+    BAD_REQUEST = "bad_request"
+    """The request's own fault: too large, a host name that is not allowed, a path that is not for clients."""
+    NO_CHILD = "no_child"
+    """No child could take it in time."""
+    NO_SLOT = "no_slot"
+    """Its patience, or ours, is shorter than the wait for its model."""
+    QUEUE_FULL = "queue_full"
+    STOPPING = "stopping"
+
+
 class CapacityError(OllamadError):
     """No child can take the request now; the client may come back after `retry_after_s`."""
 
-    def __init__(self, message: str, retry_after_s: int) -> None:
+    def __init__(self, message: str, retry_after_s: int, why: TurnedAway = TurnedAway.NO_CHILD) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.why = why
 
 
 class NoAnswer(OllamadError):

@@ -161,7 +161,8 @@ def _paths(config: Config, problem: _Report, home: str) -> Iterator[Problem]:
     if config.models.store == "per-child" and "{child}" not in own:
         yield problem("models.per_child_path", own, "must hold {child}, or all children would have one store")
     first = own.replace("{path}", config.models.path).replace("{child}", "gpu0")
-    used = [("models.per_child_path", first)] if config.models.store == "per-child" else []
+    below_a_bad_one = "{path}" in own and not expand(config.models.path, home).is_absolute()  # that one is told alone
+    used = [("models.per_child_path", first)] if config.models.store == "per-child" and not below_a_bad_one else []
     for key, text in [("models.path", config.models.path), ("ollama.home", config.ollama.home), *used]:
         path = expand(text, home)
         if not path.is_absolute():

@@ -20,11 +20,13 @@ from ollamad.config.schema import Config
 from ollamad.errors import StartError
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.devices import Devices
+from ollamad.fleet.happenings import of_child
 from ollamad.fleet.known import Known
 from ollamad.fleet.life import Life
 from ollamad.fleet.limits import restart_policy
 from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.plan import ChildPlan
+from ollamad.fleet.tallies import Tallies
 from ollamad.fleet.tape import Tape
 from ollamad.fleet.watch import Watch, Watched
 from ollamad.ollama.client import ChildClient
@@ -32,6 +34,7 @@ from ollamad.ollama.kinship import dies_with_us
 from ollamad.ollama.process import ServeProcess
 from ollamad.ollama.program import Program
 from ollamad.routing.snapshot import StreamView
+from ollamad.supervision.cause import Cause, cause_of
 from ollamad.supervision.freeing import Holding
 from ollamad.supervision.phase import step
 from ollamad.supervision.pinning import Pinning
@@ -70,6 +73,7 @@ class Tools:
     usual_gaps_s: Callable[[], Mapping[str, float]]
     changed: Bell
     """Rung after every change of a child."""
+    tallies: Tallies
 
 
 class Child:
@@ -88,6 +92,8 @@ class Child:
         self._life: Life | None = None
         self._last_words: list[str] = []
         """What its last process printed before it died."""
+        self._cause: Cause | None = None
+        """What its present process is ended for, where it is for a fault."""
         self._retired = False
         self._log = log.bind(child=plan.id)
 
@@ -172,6 +178,7 @@ class Child:
                     random.random(),  # noqa: S311
                 )
                 self._tell_log(before)
+                self._tally(before, event)
                 for action in actions:
                     self._perform(action, tasks)
                 if self.state != before:
@@ -235,6 +242,14 @@ class Child:
             self._life = None
             self.known = Known(self._tools.changed)
             self.tell(Gone(number, reason))
+
+    def _tally(self, before: ChildState, event: Event) -> None:
+        """Count what the last step changed."""
+        self._cause = cause_of(before, event, self.state, self._cause)
+        self._tools.tallies.happened(of_child(self.plan.id, before, self.state, time.monotonic()))
+        if self.state.deaths > before.deaths:
+            self._tools.tallies.died(self.plan.id, self._cause or Cause.EXITED)
+            self._cause = None
 
     def _tell_log(self, before: ChildState) -> None:
         """Say what the last step changed."""

@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import msgspec
 
-from ollamad.config.schema import Config, Control, Models
+from ollamad.config.schema import Config, Control, Models, Status
 from ollamad.fleet.plan import ChildPlan
 
 NEEDS_NEW_OLLAMAD: Final = frozenset(
     {
         "proxy.listen",
         "proxy.connect_timeout_s",
-        "status.listen",
         "gpus.sample_interval_s",
         "gpus.call_timeout_s",
         "gpus.rediscover_interval_s",
@@ -24,6 +23,7 @@ NEEDS_NEW_OLLAMAD: Final = frozenset(
         "gpus.recover_max_s",
         *(f"control.{key}" for key in Control.__struct_fields__),
         *(f"models.{key}" for key in Models.__struct_fields__),
+        *(f"status.{key}" for key in Status.__struct_fields__),
     }
 )
 """Keys that are read once, when ollamad starts."""

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from ollamad.errors import CapacityError
+from ollamad.errors import CapacityError, TurnedAway
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.lease import Lease, Limits
 from ollamad.routing.admission import Admission, Load, Send, retry_after_s
@@ -167,6 +167,7 @@ class Dispatcher:
             raise CapacityError(
                 f"the wait for {request.model} is longer than the {request.patience_s:g} s that this request allows",
                 after_s,
+                TurnedAway.NO_SLOT,
             )
 
     async def _until_granted(
@@ -192,6 +193,7 @@ class Dispatcher:
                     f"no slot for {request.model} came free in {patience_s:g} s, {self.waiting - 1} others wait;"
                     " try again later, or raise [routing] wait_max_s",
                     retry_after_s(expected_s),
+                    TurnedAway.NO_SLOT,
                 )
             else:
                 until_s = min(until_s, now_s + max(self._limits.ready_wait_s, TICK_S))
@@ -260,7 +262,8 @@ class Dispatcher:
         self._changed.ring()
 
     def _full(self, after_s: int) -> CapacityError:
-        return CapacityError(f"{self._limits.waiting_max} requests wait for a child already; try again later", after_s)
+        text = f"{self._limits.waiting_max} requests wait for a child already; try again later"
+        return CapacityError(text, after_s, TurnedAway.QUEUE_FULL)
 
 
 def _has_candidate(request: Request, snapshot: Snapshot) -> bool:
@@ -286,7 +289,7 @@ def _refuse_while_stopping(snapshot: Snapshot) -> None:
 
 
 def _stopping() -> CapacityError:
-    return CapacityError("ollamad is stopping; try again when it is back", RETRY_AFTER_S)
+    return CapacityError("ollamad is stopping; try again when it is back", RETRY_AFTER_S, TurnedAway.STOPPING)
 
 
 def _nobody(snapshot: Snapshot) -> CapacityError:

@@ -20,15 +20,18 @@ from ollamad.fleet.bell import Bell
 from ollamad.fleet.child import Child, Tools
 from ollamad.fleet.devices import Devices
 from ollamad.fleet.dispatcher import Dispatcher, Lease
+from ollamad.fleet.happenings import of_gpu
 from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.pauses import Pauses
 from ollamad.fleet.plan import ChildPlan
 from ollamad.fleet.replicas import Replicas
 from ollamad.fleet.routing import Routing, limits_of, usable_bytes
 from ollamad.fleet.synchronizer import Synchronizer
+from ollamad.fleet.tallies import Tallies
 from ollamad.gpu.model import Gpu
 from ollamad.ollama.program import Program
 from ollamad.routing.decide import Decision, Request
+from ollamad.routing.knowledge import Tally
 from ollamad.routing.snapshot import ChildView, GpuView, Snapshot
 from ollamad.supervision.gpu_health import Health, Verdict
 from ollamad.supervision.state import Quarantine, Release, WantUp
@@ -60,10 +63,15 @@ class Fleet:
         self._devices = devices
         self._stopping = False
         self._pauses = Pauses()
+        self.tallies = Tallies(
+            models_max=config.status.models_max,
+            requests_kept=config.status.requests_kept,
+            events_kept=config.status.events_kept,
+        )
         self._gpu_views: dict[str, tuple[float, GpuView]] = {}
         self._outfit = Outfit(config, plans, instance, self._ports)
         self._routing = Routing(config, self._outfit.context_length)
-        self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed)
+        self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed, self.tallies)
         self._dispatcher = Dispatcher(
             self.changed,
             self._routing.memory,
@@ -163,6 +171,7 @@ class Fleet:
             finally:
                 if lease.model is not None and lease.heard_s is not None:
                     self._pauses.note(lease.model, lease.longest_pause_s)
+                    self.tallies.paused(lease.model, lease.longest_pause_s)
 
     async def idle(self, timeout_s: float) -> bool:
         """Wait until no request is in flight; False when some still are after `timeout_s`."""
@@ -188,12 +197,14 @@ class Fleet:
     def answered(self, lease: Lease, model: str | None) -> None:
         """The child of this lease has begun its answer."""
         self._routing.answered(lease)
+        if model is not None:
+            self.tallies.meet(model)
         if model is not None and (child := self._children.get(lease.child)):
             child.has_begun(lease.life, model)
 
-    def served(self, lease: Lease, tail: bytes) -> None:
-        """The answer is whole; `tail` is how it ended."""
-        self._routing.served(lease, tail)
+    def served(self, lease: Lease, tail: bytes) -> Tally | None:
+        """The answer is whole; `tail` is how it ended. Gives what the child counted."""
+        return self._routing.served(lease, tail)
 
     def distrust(self, name: str, life: int) -> None:
         """A connection to this life of a child failed."""
@@ -287,6 +298,7 @@ class Fleet:
 
     def _judged(self, uuid: str, verdict: Verdict) -> None:
         """A GPU's health has changed: its child must leave it, or may come back."""
+        self.tallies.happened(of_gpu(gpu.index, verdict, time.monotonic()) for gpu in self.gpus if gpu.uuid == uuid)
         for child in self._children.values():
             gpu = next((gpu for gpu in child.plan.gpus if gpu.uuid == uuid), None)
             if gpu is None or verdict.health is Health.SUSPECT:
@@ -336,6 +348,7 @@ class Fleet:
             streams=self._dispatcher.streams,
             usual_gaps_s=self._pauses.usual_s,
             changed=self.changed,
+            tallies=self.tallies,
         )
 
     def _ports(self) -> Mapping[str, int]:

@@ -20,6 +20,7 @@ from ollamad.config.schema import Config
 from ollamad.errors import NoAnswer
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.residence import Residence
+from ollamad.fleet.tallies import Tallies
 from ollamad.ollama.client import ChildClient, LoadAnswer
 from ollamad.routing.memory import Memory, Policy
 from ollamad.routing.request import Need, Request, Work
@@ -75,6 +76,7 @@ class Replicas:
         settings: Callable[[], Config],
         children: Children,
         changed: Bell,
+        tallies: Tallies,
     ) -> None:
         self.residence = Residence()
         self._memory = memory
@@ -82,6 +84,7 @@ class Replicas:
         self._settings = settings
         self._children = children
         self._changed = changed
+        self._tallies = tallies
         self._loads: dict[str, LoadView] = {}
         self._orders: asyncio.Queue[_Order] = asyncio.Queue()
         """What is still to be loaded once; None until the first look at the configuration."""
@@ -153,6 +156,7 @@ class Replicas:
         if answer.loaded:
             self._memory.knowledge.loaded(order.model, order.kind, took_s, now_s)
             self._memory.load_worked(key)
+            self._tallies.loaded(order.model, took_s)
             self._memory.breakers.succeeded(order.child, order.life, order.model)
             self.residence.loaded(order.child, order.life, order.model, order.request.shape)
             self._children.look_again(order.child)
@@ -165,6 +169,7 @@ class Replicas:
             facts.warning("load failed", status=answer.status, said=answer.text[:200])
 
     def _failed(self, order: _Order, now_s: float) -> None:
+        self._tallies.load_failed(order.child)
         self._memory.breakers.failed(order.child, order.life, order.model, now_s, FAILED_LOAD)
         self._memory.load_failed((order.model, order.request.shape), now_s)
 

@@ -15,7 +15,7 @@ from ollamad.fleet.learned import SAVE_S, keep, recall, state_file, written
 from ollamad.ollama.names import canonical
 from ollamad.ollama.tally import tally_of
 from ollamad.routing.decide import Decision, Need, Request, Work, decide
-from ollamad.routing.knowledge import What
+from ollamad.routing.knowledge import Tally, What
 from ollamad.routing.memory import Memory, ModelRule, Policy, Rules
 from ollamad.routing.snapshot import GpuView, Snapshot
 
@@ -68,10 +68,10 @@ class Routing:
             self.memory.breakers.succeeded(lease.child, lease.life, lease.model)
             self.memory.load_worked((lease.model, lease.request.shape))
 
-    def served(self, lease: Lease, tail: bytes) -> None:
-        """A good answer is whole."""
+    def served(self, lease: Lease, tail: bytes) -> Tally | None:
+        """A good answer is whole; gives what its child counted, where a runner made it."""
         if lease.model is None:
-            return
+            return None
         knowledge, request = self.memory.knowledge, lease.request
         tally = tally_of(tail)
         knowledge.answered(lease.model, lease.kind, tally, request.prompt_bytes, cached=lease.cached)
@@ -79,6 +79,7 @@ class Routing:
         took_s = time.monotonic() - lease.since_s - loaded_s
         what = What.EMBED_S if request.work is Work.EMBED else What.SERVICE_S
         knowledge.learn(what, lease.model, lease.kind, took_s)
+        return tally
 
     def explain(self, model: str, snapshot: Snapshot) -> Decision:
         """What would be decided now on a request for this model."""

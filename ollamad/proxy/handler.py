@@ -14,9 +14,10 @@ from aiohttp import web
 
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
-from ollamad.errors import CapacityError, ClientError, NoAnswer
+from ollamad.errors import CapacityError, ClientError, NoAnswer, TurnedAway
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
+from ollamad.fleet.trip import Outcome, Trip, travel
 from ollamad.ollama.routes import CLOUD, Body, Route, is_forwarded, route_of
 from ollamad.proxy.as_one import AsOne
 from ollamad.proxy.body import kept, streamed
@@ -39,6 +40,7 @@ class _Job:
     """None where it is streamed: such a request is sent once."""
     request: Request
     id: str
+    trip: Trip
 
     @property
     def model(self) -> str | None:
@@ -68,29 +70,42 @@ class Handler:
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
         request_id = incoming.headers.get("X-Request-Id") or secrets.token_hex(8)
-        with structlog.contextvars.bound_contextvars(request_id=request_id, client=incoming.remote):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id, client=incoming.remote),
+            travel(incoming.method, incoming.path, request_id, self._fleet.tallies.ended) as trip,
+        ):
             path = incoming.path
             try:
-                return await self._served(await self._read(incoming, request_id))
+                response = await self._served(await self._read(incoming, trip))
+                trip.answered(response.status)
+                return response  # noqa: TRY300 - what follows are the failures
             except ClientError as error:
+                trip.is_refused(TurnedAway.BAD_REQUEST, error.status)
                 log.info("request refused", path=path, status=error.status, reason=str(error))
                 return error_response(path, error.status, str(error))
             except CapacityError as error:
+                trip.is_refused(error.why, 503)
                 log.warning("request refused", path=path, status=503, reason=str(error))
                 return error_response(path, 503, str(error), retry_after_s=error.retry_after_s)
             except NoAnswer as error:
+                trip.ends(Outcome.NO_ANSWER, 502)
                 log.warning("request failed", path=path, status=502, reason=str(error))
                 return error_response(path, 502, f"no child could answer ({error}); see ollamad's log")
             except (
                 ConnectionError
             ):  # a child's are NoAnswer by now: this one is the client's, gone while we wrote to it
+                trip.ends(Outcome.CLIENT_LEFT)
                 log.info("client left", path=path)
                 raise
+            except asyncio.CancelledError:
+                trip.ends(Outcome.CLIENT_LEFT)
+                raise
             except Exception:  # the edge: a fault of ours is told and logged whole, and costs one request
+                trip.ends(Outcome.CRASHED, 500)
                 log.exception("request crashed", path=path)
                 return error_response(path, 500, f"ollamad failed; its log has the cause, request_id {request_id}")
 
-    async def _read(self, incoming: web.Request, request_id: str) -> _Job:
+    async def _read(self, incoming: web.Request, trip: Trip) -> _Job:
         allowed = self._own_addresses.union(self._settings.allowed_hosts)
         if not host_is_allowed(incoming.headers.get("Host", ""), self._listen, allowed):
             raise ClientError(
@@ -101,13 +116,14 @@ class Handler:
             raise ClientError(HTTPStatus.NOT_FOUND, "/debug/ of a child is not for clients; ask the child itself")
         route = route_of(incoming.method, incoming.path)
         if route.body is Body.STREAMED and incoming.can_read_body:
-            return _Job(incoming, route, None, Request(route.need), request_id)
+            return _Job(incoming, route, None, Request(route.need), trip.id, trip)
         body = await kept(incoming, self._settings.body_max_bytes)
         usual, header = self._fleet.usual_options, self._fleet.config.routing.client_header
         request = request_of(incoming, route, body, usual, header)
         if route.need is Need.RUNNER and request.need is Need.ANY and request.work is not Work.UNLOAD:
             route = CLOUD
-        return _Job(incoming, route, body, request, request_id)
+        trip.names(request.model)
+        return _Job(incoming, route, body, request, trip.id, trip)
 
     async def _served(self, job: _Job) -> web.StreamResponse:
         """The answer of all children where they are meant as one, else that of one of them."""
@@ -155,6 +171,7 @@ class Handler:
         outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
         facts = log.bind(method=job.incoming.method, path=job.incoming.path, model=job.model, child=lease.child)
         began_s = time.monotonic()
+        job.trip.sent(lease.child, lease.waited_ms / 1000, lease.reason)
         try:
             async with self._relay.open(outgoing, lease.base_url) as answer:
                 if isinstance(answer, Refused):
@@ -164,6 +181,7 @@ class Handler:
                     )
                     return answer
                 first_byte_s = time.monotonic() - began_s
+                job.trip.begun(answer.status)
                 if answer.status < HTTPStatus.BAD_REQUEST:
                     self._fleet.answered(lease, job.model)
                 relayed = await answer.relay()
@@ -173,6 +191,7 @@ class Handler:
         except asyncio.CancelledError:
             facts.info("client left", total_ms=round((time.monotonic() - began_s) * 1000))
             raise
+        job.trip.relayed(relayed.sent_bytes, whole=relayed.broken is None)
         facts = facts.bind(
             status=answer.status,
             waited_ms=lease.waited_ms,
@@ -182,7 +201,7 @@ class Handler:
         )
         if relayed.broken is None:
             if answer.status < HTTPStatus.BAD_REQUEST:
-                self._fleet.served(lease, relayed.tail)
+                job.trip.tally = self._fleet.served(lease, relayed.tail)
             facts.info("request served")
         else:
             self._fleet.failed(lease)

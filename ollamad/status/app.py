@@ -1,32 +1,103 @@
-"""The status listener: `/status`, `/healthz`, `/readyz`, each answered from one snapshot."""
+"""The status listener: `/status`, `/metrics`, `/healthz`, `/readyz`, each from one snapshot; the dashboard at `/`."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
+from contextlib import aclosing, suppress
+from typing import Final
 
 from aiohttp import web
 
 from ollamad.fleet.models_view import ModelsView
 from ollamad.routing.snapshot import Snapshot
+from ollamad.status.board import Board
+from ollamad.status.dashboard import load_page, load_schema
+from ollamad.status.exposition import CONTENT_TYPE
 from ollamad.status.models import whole_status
 from ollamad.status.view import is_ready
 
+STALLED_S: Final = 30.0
+"""A viewer that takes nothing for this long is gone, or as good as gone: its place is free for another."""
+FRESH_S: Final = 0.1
+"""Scrapes within this share one rendering: a thousand a second cost no more than ten, and no stream feels them."""
 
-def status_runner(look: Callable[[], Snapshot], look_at_models: Callable[[], ModelsView]) -> web.AppRunner:
-    """The status listener, not yet listening. `look` gives the snapshot, `look_at_models` how it stands with models."""
 
-    async def get_status(_request: web.Request) -> web.Response:
-        return web.json_response(whole_status(look(), look_at_models()))
+def status_runner(
+    look: Callable[[], Snapshot], look_at_models: Callable[[], ModelsView], scrape: Callable[[], str], board: Board
+) -> web.AppRunner:
+    """The status listener, not yet listening.
 
-    async def get_healthz(_request: web.Request) -> web.Response:
+    `look` gives the snapshot, `look_at_models` how it stands with models, `scrape` the metrics.
+    """
+    answers = _Answers(look, look_at_models, scrape, board)
+    application = web.Application()
+    application.router.add_get("/", answers.dashboard)
+    application.router.add_get("/events", answers.events, allow_head=False)
+    application.router.add_get("/status", answers.status)
+    application.router.add_get("/status.schema.json", answers.schema)
+    application.router.add_get("/metrics", answers.metrics)
+    application.router.add_get("/healthz", answers.healthz)
+    application.router.add_get("/readyz", answers.readyz)
+    application.on_shutdown.append(answers.close)
+    return web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
+
+
+class _Answers:
+    """One method for each path."""
+
+    def __init__(
+        self,
+        look: Callable[[], Snapshot],
+        look_at_models: Callable[[], ModelsView],
+        scrape: Callable[[], str],
+        board: Board,
+    ) -> None:
+        self._look = look
+        self._look_at_models = look_at_models
+        self._scrape = scrape
+        self._board = board
+        self._page = load_page()
+        self._schema = load_schema()
+        self._scraped = b""
+        self._scraped_s = -FRESH_S
+
+    async def status(self, _request: web.Request) -> web.Response:
+        return web.json_response(whole_status(self._look(), self._look_at_models()))
+
+    async def schema(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._schema, content_type="application/schema+json")
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        now_s = time.monotonic()
+        if now_s - self._scraped_s >= FRESH_S:
+            self._scraped, self._scraped_s = self._scrape().encode(), now_s
+        return web.Response(body=self._scraped, headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
 
-    async def get_readyz(_request: web.Request) -> web.Response:
-        ready = is_ready(look())
+    async def readyz(self, _request: web.Request) -> web.Response:
+        ready = is_ready(self._look())
         return web.json_response({"ready": ready}, status=200 if ready else 503)
 
-    application = web.Application()
-    application.router.add_get("/status", get_status)
-    application.router.add_get("/healthz", get_healthz)
-    application.router.add_get("/readyz", get_readyz)
-    return web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+    async def dashboard(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._page.body, headers=self._page.headers)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events until the viewer leaves, stalls, or the daemon stops."""
+        if self._board.is_full:
+            text = "the dashboard is open as often as [status] viewers_max allows; close another"
+            return web.json_response({"error": text}, status=503, headers={"Retry-After": "10"})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        with suppress(ConnectionError, TimeoutError):  # it has left, or stalled: both are usual
+            async with aclosing(self._board.follow()) as looks:
+                async for look in looks:
+                    async with asyncio.timeout(STALLED_S):
+                        await response.write(look)
+        return response
+
+    async def close(self, _application: web.Application) -> None:
+        self._board.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ollamad import __version__
-from ollamad.routing.snapshot import ChildView, GpuView, Snapshot
+from ollamad.routing.snapshot import ChildView, GpuView, LoadView, Snapshot
 
 SCHEMA: Final = 1
 
@@ -45,6 +45,7 @@ def _child(child: ChildView, now_s: float) -> dict[str, Any]:
         "want": child.want.value,
         "phase": child.phase.value,
         "routable": child.routable,
+        "trusted": child.trusted,
         "reason": child.reason,
         "pid": child.pid,
         "port": child.port,
@@ -74,12 +75,23 @@ def _child(child: ChildView, now_s: float) -> dict[str, Any]:
                 "size_bytes": resident.size_bytes,
                 "vram_bytes": resident.vram_bytes,
                 "expires_at": resident.expires_at,
+                "loaded_for_s": _age(resident.since_s, now_s),
+                "options": resident.shape,
             }
             for resident in child.residents
         ],
         "models_age_s": _age(child.residents_at_s, now_s),
+        "models_max": child.models_max,
+        "load": None if child.load is None else _load(child.load, now_s),
+        "kind": child.kind,
+        "memory_for_models_bytes": child.memory_bytes,
+        "weight": child.weight,
         "gpus": [_gpu(gpu, now_s) for gpu in child.gpus],
     }
+
+
+def _load(load: LoadView, now_s: float) -> dict[str, Any]:
+    return {"model": load.model, "age_s": _age(load.since_s, now_s), "evicts": list(load.evicts)}
 
 
 def _gpu(gpu: GpuView, now_s: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamad import __version__
-from ollamad.routing.snapshot import ChildView, GpuView, Resident, Snapshot, StreamView
+from ollamad.routing.snapshot import ChildView, GpuView, LoadView, Resident, Snapshot, StreamView
 from ollamad.status.view import is_ready, status
 from ollamad.supervision.pinning import Pinning, Proof
 from ollamad.supervision.state import Phase, Want
@@ -37,7 +37,10 @@ READY = ChildView(
     in_flight=2,
     slots=4,
     life=7,
-    residents=(Resident("m:latest", 10, 9, "2026-11-24T03:16:44Z"), Resident("n:latest", None, None, None)),
+    residents=(
+        Resident("m:latest", 10, 9, "2026-11-24T03:16:44Z", shape='{"num_ctx":4096}', since_s=1_000.0),
+        Resident("n:latest", None, None, None),
+    ),
     residents_at_s=1_009.25,
     gpus=(GPU,),
     pid=123,
@@ -52,6 +55,11 @@ READY = ChildView(
     next_s=1_015.0,
     pinning=Pinning(Proof.PROVEN, "on GPU-aa, and on no other GPU"),
     outdated=True,
+    models_max=3,
+    load=LoadView("o:latest", "", 1_008.5, ("n:latest",)),
+    kind="NVIDIA A100",
+    memory_bytes=70,
+    weight=2.0,
 )
 NEW = ChildView(id="cpu0", want=Want.UP, phase=Phase.STARTING, trusted=True, in_flight=1)
 SNAPSHOT = Snapshot(taken_at_s=1_010.0, children=(READY, NEW), waiting=5)
@@ -72,6 +80,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "want": "up",
                 "phase": "ready",
                 "routable": True,
+                "trusted": True,
                 "reason": "exit status 1",
                 "pid": 123,
                 "port": 11_500,
@@ -88,10 +97,29 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "slots": 4,
                 "streams": [{"model": "m:latest", "age_s": 2.0, "silent_s": 0.5, "held": True}],
                 "models": [
-                    {"name": "m:latest", "size_bytes": 10, "vram_bytes": 9, "expires_at": "2026-11-24T03:16:44Z"},
-                    {"name": "n:latest", "size_bytes": None, "vram_bytes": None, "expires_at": None},
+                    {
+                        "name": "m:latest",
+                        "size_bytes": 10,
+                        "vram_bytes": 9,
+                        "expires_at": "2026-11-24T03:16:44Z",
+                        "loaded_for_s": 10.0,
+                        "options": '{"num_ctx":4096}',
+                    },
+                    {
+                        "name": "n:latest",
+                        "size_bytes": None,
+                        "vram_bytes": None,
+                        "expires_at": None,
+                        "loaded_for_s": None,
+                        "options": "",
+                    },
                 ],
                 "models_age_s": 0.75,
+                "models_max": 3,
+                "load": {"model": "o:latest", "age_s": 1.5, "evicts": ["n:latest"]},
+                "kind": "NVIDIA A100",
+                "memory_for_models_bytes": 70,
+                "weight": 2.0,
                 "gpus": [
                     {
                         "index": 3,
@@ -117,6 +145,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "want": "up",
                 "phase": "starting",
                 "routable": False,
+                "trusted": True,
                 "reason": None,
                 "pid": None,
                 "port": None,
@@ -134,6 +163,11 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "streams": [],
                 "models": [],
                 "models_age_s": None,
+                "models_max": 1_000,
+                "load": None,
+                "kind": "cpu",
+                "memory_for_models_bytes": None,
+                "weight": 1.0,
                 "gpus": [],
             },
         ],
@@ -151,6 +185,10 @@ def test_what_the_clock_says_is_nobody_elses_affair(by_s: int) -> None:
         gpus=(gpu,),
         next_s=1_015.0 + by_s,
         streams=streams,
+        load=LoadView("o:latest", "", 1_008.5 + by_s, ("n:latest",)),
+        residents=tuple(
+            one if one.since_s is None else replace(one, since_s=one.since_s + by_s) for one in READY.residents
+        ),
     )
     assert status(replace(SNAPSHOT, taken_at_s=1_010.0 + by_s, children=(child, NEW))) == status(SNAPSHOT)
 
