@@ -67,7 +67,7 @@ def banner(listening: Listening, model: str) -> str:
     chat = json.dumps({"model": model, "messages": [{"role": "user", "content": "Why is the sky blue?"}]})
     return f"""
 ollamad listens on {base}; point any Ollama or OpenAI client at it.
-What it is doing: http://{listening.status}/status
+What it is doing: http://{listening.status}/
 
 Try it:
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +18,8 @@ from ollamad.config.checks import FIXED_VARIABLES, OWNED_VARIABLES
 from ollamad.config.load import key_types
 from ollamad.errors import ConfigError, Problem
 
-HOME: Final = tempfile.gettempdir()
+HOME: Final = tempfile.mkdtemp(prefix="ollamad-home-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 """A directory that whoever runs the tests may write to; nothing is made in it."""
 
 KEYS: Final = tuple(key_types())
