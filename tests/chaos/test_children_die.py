@@ -132,6 +132,32 @@ async def test_a_killed_child_takes_its_runner_with_it(
 
         await until(back, daemon.explain)
         assert alive(lost) == []
+        ours = psutil.Process(daemon.process.pid).children(recursive=True)
+        assert [process for process in ours if process.status() == psutil.STATUS_ZOMBIE] == [], "adopted and not reaped"
+
+
+async def test_a_killed_runner_costs_its_stream_and_nothing_else(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    config = {"gpus": {"cpu_children": 1}}
+    async with (
+        daemons.run(ollama_binary, config, store=model_store) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        await daemon.until_ready(1)
+        await _stream(session, 1)
+        server = (await daemon.child("cpu0"))["pid"]
+        begun: list[str] = []
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(_stream(session, LONG, begun.append))
+            await until(lambda: begun, daemon.explain)
+            send_signal(runners_of(server)[0].pid, signal.SIGKILL)
+        cut = asked.result()
+        assert (bool(cut.error), cut.done) == (True, False)
+        assert recitation(WORDS, LONG).startswith(cut.text)
+        assert (await _stream(session, 20)).text == recitation(WORDS, 20)
+        child = await daemon.child("cpu0")
+        assert (child["pid"], child["deaths"]) == (server, 0)
 
 
 async def test_a_frozen_child_is_replaced_and_what_it_had_not_begun_is_answered_by_another(
