@@ -20,7 +20,7 @@ HEADER = """\
 # ollamad: every key, with its default and why it is so. All are optional.
 # An environment variable OLLAMAD_TABLE_KEY or a flag --set table.key=value goes before this file.
 # `ollamad check --config FILE` says what is wrong with a file, and what is in force.
-# Drawn from ollamad/config/schema.py by `ollamad check --example`.
+# Drawn from ollamad/config/schema/ by `ollamad check --example`.
 """
 
 

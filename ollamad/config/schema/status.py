@@ -1,0 +1,40 @@
+"""`[status]`: the listener for operators and monitors."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class Status(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The address that operators and monitors use."""
+
+    listen: Annotated[
+        str, Meta(description="/ (dashboard), /status, /metrics, /healthz and /readyz; never put it on the internet.")
+    ] = "127.0.0.1:11480"
+    refresh_interval_s: Annotated[
+        float,
+        Meta(ge=0.1, le=60.0, description="How often the dashboard is told anew; one rendering serves all who look."),
+    ] = 1.0
+    history_s: Annotated[
+        float,
+        Meta(ge=10.0, le=3600.0, description="How much of the GPUs' utilization the dashboard draws."),
+    ] = 180.0
+    viewers_max: Annotated[
+        int, Meta(ge=0, le=10_000, description="How many may have the dashboard open; one more is told 503.")
+    ] = 100
+    requests_kept: Annotated[
+        int, Meta(ge=0, le=10_000, description="How many of the last requests the dashboard shows.")
+    ] = 50
+    events_kept: Annotated[
+        int, Meta(ge=0, le=10_000, description="How many of the last events of children and GPUs it shows.")
+    ] = 50
+    models_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description='Models with metrics of their own, in the order of their first use; all others count as "other".',
+        ),
+    ] = 100
