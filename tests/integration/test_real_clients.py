@@ -1,8 +1,9 @@
-"""The real `ollama` command line, as people type it, through ollamad over two real Ollamas; and what both then have."""
+"""The real `ollama` command line and the npm client through ollamad over two real Ollamas; and what both then have."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -159,3 +160,33 @@ async def test_a_model_is_pulled_to_both_and_what_can_t_be_is_told(cli: CommandL
 
 async def test_it_finds_the_server_s_version(cli: CommandLine) -> None:
     assert re.fullmatch(r"ollama version is 0\.5\.4\S*\n", await cli.has("--version"))
+
+
+async def test_the_npm_client_lists_streams_shows_and_aborts(
+    daemons: Daemons, ollama_binary: Path, model_store: Path, node_client: Path
+) -> None:
+    async with daemons.run(ollama_binary, store=model_store) as daemon:
+        await daemon.until_ready(2)
+        script = Path(__file__).parents[1] / "support" / "npm_client.mjs"
+        process = await asyncio.create_subprocess_exec(
+            *("node", script, node_client, daemon.base_url),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        told = json.loads(out)
+        assert set(told["list"]) == HERE
+        assert told["generate"] == recitation(WORDS, 7)
+        assert "".join(part["content"] for part in told["chat"]) == recitation(WORDS, 9)
+        assert [part["done"] for part in told["chat"]] == [False] * 9 + [True]
+        assert told["show"] == "llama"
+        assert set(told["ps"]) == {RECITE}
+        assert told["nobody"] == [404, "model 'nobody' not found"]
+        assert told["before"] == [f" {word}" for word in WORDS[:5]]
+        assert told["abort"] == "AbortError"
+
+        async def its_slot_is_free() -> bool:
+            return [child["in_flight"] for child in (await daemon.status())["children"]] == [0, 0]
+
+        await until(its_slot_is_free, daemon.explain)
