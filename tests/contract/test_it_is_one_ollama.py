@@ -121,7 +121,7 @@ async def test_a_request_without_a_prompt_loads_and_the_model_is_listed(api: Api
 
 async def test_one_request_to_unload_is_enough(api: Api) -> None:
     await api.unload()
-    options = {"num_predict": 300}
+    options = {"num_predict": 300, "num_thread": 1}  # threads of several runners spin, waiting for each other's cores
     await asyncio.gather(*(api.generate(options=options) for _ in range(2 * api.target.children)))
     assert "recite:latest" in await api.loaded()
     status, records = await api.post("/api/generate", {"model": "recite", "keep_alive": 0})
