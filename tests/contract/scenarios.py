@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
 from tests.contract.asking import Ask
@@ -265,3 +266,35 @@ SCENARIOS: Final[dict[str, list[Ask]]] = {
         *_bad("/api/push"),
     ],
 }
+
+NEWER_SCENARIOS: Final[dict[str, list[Ask]]] = {
+    "create, as 0.5.5 and later have it": [
+        Ask("POST", "/api/create", {"model": "made", "from": "recite", "system": "hi", "parameters": {"stop": "w2"}}),
+        Ask("POST", "/api/show", {"model": "made"}, made=True),
+        Ask("POST", "/api/generate", {"model": "made", "prompt": "go", "stream": False}),
+        Ask("POST", "/api/copy", {"source": "MADE", "destination": "ns/Copy:one"}),
+        Ask("DELETE", "/api/delete", {"model": "made"}),
+        Ask("GET", "/api/tags", made=True),
+        *(Ask("DELETE", "/api/delete", {"model": name}) for name in ("ns/copy:ONE", "made")),
+        Ask("POST", "/api/create", {"model": "made", "from": "recite", "stream": False}),
+        Ask("DELETE", "/api/delete", {"model": "made"}),
+    ],
+    "create out of a file, wrongly": [
+        Ask("POST", "/api/create", {"model": "made", "files": {"a.gguf": NO_BLOB}, "stream": False}),
+        Ask("POST", f"/api/blobs/sha256:{hashlib.sha256(BYTES).hexdigest()}", BYTES),
+        *(
+            Ask("POST", "/api/create", {"model": "made", "files": {name: digest}, "stream": stream})
+            for stream in (True, False)
+            for name in ("a.gguf", "../a.gguf", "a.txt", "")
+            for digest in (f"sha256:{hashlib.sha256(BYTES).hexdigest()}", "sha256:12")
+        ),
+        Ask("POST", "/api/create", {"model": "made", "from": "nobody"}),
+        Ask("POST", "/api/create", {"model": "made", "from": "recite", "parameters": {"nosuch": 1}}),
+        Ask("POST", "/api/create", {"model": "made", "from": "recite", "template": "{{ .Nope"}),
+        Ask("DELETE", "/api/delete", {"model": "made"}),  # an unknown parameter was taken
+        Ask("GET", "/api/tags"),
+    ],
+}
+"""What only a newer Ollama has."""
+
+ALL_SCENARIOS: Final = SCENARIOS | NEWER_SCENARIOS

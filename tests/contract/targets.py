@@ -15,12 +15,14 @@ from typing import Any, Final
 import aiohttp
 
 from tests.contract.asking import Told, ask_all
-from tests.contract.scenarios import SCENARIOS
+from tests.contract.scenarios import ALL_SCENARIOS
 from tests.support.daemon import Daemons, until
 from tests.support.real_ollama import bare_ollama, free_port
 
 BASE_PORT: Final = 11_900
 """Of the children of a daemon that runs all the while: not one that the daemons of other tests choose."""
+NEWER_BASE_PORT: Final = 11_800
+"""The same, of a newer Ollama."""
 FIRST_MODEL_NS: Final = 1_790_000_000_123_456_789
 APART_NS: Final = 10_000_000_000
 """Between the times of two models: Ollama lists those of one second in no order."""
@@ -37,6 +39,8 @@ class World:
     store: Path
     """A store of the target's own, with the models of every other target."""
     folder: Path
+    base_port: int
+    """Of a daemon's children; a second daemon's begin 50 further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ async def simulated(world: World) -> AsyncIterator[Target]:
 @asynccontextmanager
 async def through_ollamad(world: World) -> AsyncIterator[Target]:
     """ollamad over two real Ollamas with one store."""
-    apart = {"ollama": {"base_port": BASE_PORT}}
+    apart = {"ollama": {"base_port": world.base_port}}
     async with Daemons(world.folder).run(world.ollama, apart, store=world.store) as daemon:
         await daemon.until_ready(2)
         yield Target(daemon.base_url, world.store, children=2)
@@ -92,7 +96,7 @@ async def through_ollamad(world: World) -> AsyncIterator[Target]:
 async def with_stores_apart(world: World) -> AsyncIterator[Target]:
     """ollamad over two real Ollamas, each with a store of its own that has come from this one."""
     apart: dict[str, dict[str, Any]] = {
-        "ollama": {"base_port": BASE_PORT + 50},
+        "ollama": {"base_port": world.base_port + 50},
         "models": {"store": "per-child"},
     }
     async with Daemons(world.folder).run(world.ollama, apart, store=world.store) as daemon:
@@ -109,13 +113,15 @@ TARGETS: Final[dict[str, Factory]] = {
     "ollamad": through_ollamad,
     "ollamad-apart": with_stores_apart,
 }
+NEWER: Final = tuple(name for name in TARGETS if name != "simulated")
+"""Those that can be had of another version; the simulation is of one."""
 
 
 class Targets:
     """Targets, each started when it is first asked for, and what the reference said."""
 
-    def __init__(self, ollama: Path, models: Path, folder: Path) -> None:
-        self._ollama, self._models, self._folder = ollama, models, folder
+    def __init__(self, ollama: Path, models: Path, folder: Path, base_port: int) -> None:
+        self._ollama, self._models, self._folder, self._base_port = ollama, models, folder, base_port
         self._stack = AsyncExitStack()
         self._running: dict[str, Target] = {}
         self._said: dict[str, list[Told]] = {}
@@ -126,7 +132,7 @@ class Targets:
             version = "" if name == REFERENCE else await _version((await self.target(REFERENCE)).base_url)
             store = self._folder / name / "store"
             await asyncio.to_thread(_copy_store, self._models, store)
-            world = World(self._ollama, version, store, self._folder / name)
+            world = World(self._ollama, version, store, self._folder / name, self._base_port)
             self._running[name] = await self._stack.enter_async_context(TARGETS[name](world))
         return self._running[name]
 
@@ -134,7 +140,7 @@ class Targets:
         """What a bare real Ollama answers to a scenario."""
         if scenario not in self._said:
             reference = await self.target(REFERENCE)
-            self._said[scenario] = await ask_all(reference.base_url, reference.store, SCENARIOS[scenario])
+            self._said[scenario] = await ask_all(reference.base_url, reference.store, ALL_SCENARIOS[scenario])
         return self._said[scenario]
 
     async def close(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.asking import Told, ask_all
-from tests.contract.scenarios import SCENARIOS
-from tests.contract.targets import TARGETS, Targets
+from tests.contract.scenarios import ALL_SCENARIOS, SCENARIOS
+from tests.contract.targets import NEWER, REFERENCE, TARGETS, Targets
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -14,9 +14,19 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("name", sorted(TARGETS))
 async def test_what_it_answers_is_what_ollama_answers(targets: Targets, name: str, scenario: str) -> None:
+    await _hold(targets, name, scenario)
+
+
+@pytest.mark.parametrize("scenario", ALL_SCENARIOS)
+@pytest.mark.parametrize("name", sorted({*NEWER} - {REFERENCE}))
+async def test_what_it_answers_is_what_a_newer_ollama_answers(newer_targets: Targets, name: str, scenario: str) -> None:
+    await _hold(newer_targets, name, scenario)
+
+
+async def _hold(targets: Targets, name: str, scenario: str) -> None:
     expected = await targets.expected(scenario)
     target = await targets.target(name)
-    answers = await ask_all(target.base_url, target.store, SCENARIOS[scenario])
+    answers = await ask_all(target.base_url, target.store, ALL_SCENARIOS[scenario])
     differing = [told for told in zip(expected, answers, strict=True) if told[0] != told[1]]
     assert not differing, "\n".join(_explained(*pair) for pair in differing)
 
