@@ -107,15 +107,18 @@ async def _run(
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
             operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
             proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
-            board, own = Board(fleet.snapshot, fleet.tallies, config.status), OwnProcess()
+            board, own = Board(fleet.whole_snapshot, fleet.tallies, config.status), OwnProcess()
             status = status_runner(
-                fleet.snapshot,
+                fleet.whole_snapshot,
                 fleet.synchronizer.view,
-                lambda: metrics(fleet.snapshot(), fleet.tallies, own.read()),
+                lambda: metrics(fleet.whole_snapshot(), fleet.tallies, own.read()),
                 board,
             )
             control = ControlFace(
-                ours, config.control, operations, lambda: whole_status(fleet.snapshot(), fleet.synchronizer.view())
+                ours,
+                config.control,
+                operations,
+                lambda: whole_status(fleet.whole_snapshot(), fleet.synchronizer.view()),
             )
             try:
                 await control.open()

@@ -22,6 +22,9 @@ class Bell:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:
+            if timeout_s is None:
+                await waiter
+                return True
             async with asyncio.timeout(timeout_s):
                 await waiter
         except TimeoutError:

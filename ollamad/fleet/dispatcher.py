@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
@@ -19,8 +19,9 @@ import structlog
 from ollamad.errors import CapacityError, TurnedAway
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.lease import Lease, Limits
+from ollamad.log import tells_debug
 from ollamad.routing.admission import Admission, Load, Send, retry_after_s
-from ollamad.routing.decide import Decision, Key, Need, Request, decide
+from ollamad.routing.decide import Decision, Key, Need, Request, Verdict, decide
 from ollamad.routing.fair import Ticket
 from ollamad.routing.memory import Memory, Policy
 from ollamad.routing.snapshot import ChildView, Snapshot, StreamView
@@ -31,9 +32,9 @@ log = structlog.get_logger()
 
 RETRY_AFTER_S: Final = 5
 """What a refused client is told where nothing better than a guess is known: how long a child takes to start."""
+NONE: Final[Mapping[str, int]] = {}
 TICK_S: Final = 0.25
 """How often those in line are looked at although nothing has happened: their patience with a load grows by itself."""
-IDLE_S: Final = 5.0
 
 
 class Loads(Protocol):
@@ -57,7 +58,12 @@ class Dispatcher:
         self._admission = Admission(memory)
         self._granted: dict[Ticket, asyncio.Future[Lease]] = {}
         self._open: defaultdict[str, dict[Lease, None]] = defaultdict(dict)
-        self._busy: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._busy: dict[str, dict[str, int]] = {}
+        """Each child's counts are replaced when they change: a view of the child holds them as they were."""
+        self.emptied = Bell()
+        """Rung when a child's last lease comes back."""
+        self._in_line = asyncio.Event()
+        """Set while somebody has to wait: nobody else needs looking after."""
         self._unready = 0
         self._routable_s = 0.0
         """When a child was last seen routable."""
@@ -79,9 +85,9 @@ class Dispatcher:
         """The same, one by one, oldest first."""
         return tuple(StreamView(lease.model, lease.since_s, lease.heard_s, lease.held) for lease in self._open[child])
 
-    def busy(self, child: str) -> dict[str, int]:
-        """The same, counted by model."""
-        return dict(self._busy[child])
+    def busy(self, child: str) -> Mapping[str, int]:
+        """The same, counted by model; never changed once it is given."""
+        return self._busy.get(child, NONE)
 
     @property
     def total_in_flight(self) -> int:
@@ -91,8 +97,11 @@ class Dispatcher:
     async def run(self) -> None:
         """Look after those in line until cancelled: whenever something has changed, and a few times a second."""
         while True:
-            await self._changed.heard(TICK_S if len(self._admission) else IDLE_S)
-            self._pump()
+            await self._in_line.wait()
+            while len(self._admission):
+                self._pump()
+                await self._changed.heard(TICK_S)
+            self._in_line.clear()
 
     @asynccontextmanager
     async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
@@ -141,12 +150,15 @@ class Dispatcher:
     # What needs one.
 
     async def _with_slot(self, request: Request, key: Key, asked_s: float, *, wait: bool) -> Lease:
+        if self._admission.nobody_wants(key) and (lease := self._at_once(request, asked_s)) is not None:
+            return lease
         granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         ticket = self._admission.enter(request, key, asked_s)
         self._granted[ticket] = granted
         try:
             self._pump(only=key)
             if not granted.done():
+                self._in_line.set()
                 self._refuse_if_hopeless(request, key)
                 await self._until_granted(request, granted, asked_s, wait=wait)
             return granted.result()
@@ -157,6 +169,16 @@ class Dispatcher:
         finally:
             del self._granted[ticket]
             self._admission.leave(ticket, time.monotonic())
+
+    def _at_once(self, request: Request, asked_s: float) -> Lease | None:
+        """The lease, where there is a free slot and nobody before it: then there is no line to get in."""
+        snapshot = self._look()
+        _refuse_while_stopping(snapshot)
+        decision = decide(request, snapshot, self._memory, random.random())  # noqa: S311 - no secret
+        if decision.verdict is not Verdict.SEND:
+            return None
+        self._routable_s = snapshot.taken_at_s
+        return self._opened(request, decision, snapshot, asked_s)
 
     def _refuse_if_hopeless(self, request: Request, key: Key) -> None:
         """Raises CapacityError where the queue is full, or the client would be gone before its turn."""
@@ -249,17 +271,29 @@ class Dispatcher:
         )
         self._open[chosen.id][lease] = None
         if model is not None:
-            self._busy[chosen.id][model] += 1
-        log.debug("routed", child=chosen.id, model=model, waited_ms=lease.waited_ms, **_why(decision))
+            self._count(chosen.id, model, 1)
+        if tells_debug():
+            log.debug("routed", child=chosen.id, model=model, waited_ms=lease.waited_ms, **_why(decision))
         return lease
 
     def _close(self, lease: Lease) -> None:
-        del self._open[lease.child][lease]
+        leases = self._open[lease.child]
+        del leases[lease]
         if lease.model is not None:
-            self._busy[lease.child] -= Counter({lease.model: 1})  # none is no entry
+            self._count(lease.child, lease.model, -1)
         if not lease.judged and lease.model is not None:
             self._memory.breakers.gave_up(lease.child, lease.life, lease.model)
         self._changed.ring()
+        if not leases:
+            self.emptied.ring()
+
+    def _count(self, child: str, model: str, change: int) -> None:
+        """One request more or less; none is no entry."""
+        before = self._busy.get(child, NONE)
+        count = before.get(model, 0) + change
+        self._busy[child] = (
+            {**before, model: count} if count else {name: before[name] for name in before if name != model}
+        )
 
     def _full(self, after_s: int) -> CapacityError:
         text = f"{self._limits.waiting_max} requests wait for a child already; try again later"

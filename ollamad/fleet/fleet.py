@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,21 +24,21 @@ from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.pauses import Pauses
 from ollamad.fleet.plan import ChildPlan
 from ollamad.fleet.replicas import Replicas
-from ollamad.fleet.routing import Routing, limits_of, usable_bytes
+from ollamad.fleet.routing import Routing, limits_of
+from ollamad.fleet.sight import Sight, Sources
 from ollamad.fleet.synchronizer import Synchronizer
 from ollamad.fleet.tallies import Tallies
 from ollamad.gpu.model import Gpu
 from ollamad.ollama.program import Program
 from ollamad.routing.decide import Decision, Request
 from ollamad.routing.knowledge import Tally
-from ollamad.routing.snapshot import ChildView, GpuView, Snapshot
+from ollamad.routing.snapshot import Snapshot
 from ollamad.supervision.gpu_health import Health, Verdict
 from ollamad.supervision.state import Quarantine, Release, WantUp
 
 log = structlog.get_logger()
 
 KEY_LOOK_S: Final = 0.02
-GPU_VIEW_S: Final = 0.2
 
 
 class Fleet:
@@ -68,18 +67,18 @@ class Fleet:
             requests_kept=config.status.requests_kept,
             events_kept=config.status.events_kept,
         )
-        self._gpu_views: dict[str, tuple[float, GpuView]] = {}
         self._outfit = Outfit(config, plans, instance, self._ports)
         self._routing = Routing(config, self._outfit.context_length)
         self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed, self.tallies)
         self._dispatcher = Dispatcher(
             self.changed,
             self._routing.memory,
-            partial(self.snapshot, streams=False),
+            self.snapshot,
             limits_of(config),
             self.replicas,
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
+        self._sight = Sight(Sources(self._dispatcher, self.replicas, devices, program), self._children)
         self.synchronizer = Synchronizer(config.models, self, lambda: tuple(self._children), session)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -128,6 +127,7 @@ class Fleet:
         self._children[name].retire()
         await asyncio.wait({self._runs[name]})
         self._children.pop(name).lines.close()
+        self._sight.forget(name)
         self.changed.ring()
 
     def configure(self, config: Config, plans: Sequence[ChildPlan]) -> None:
@@ -223,7 +223,7 @@ class Fleet:
 
     def unloaded(self, model: str) -> None:
         """Every child has agreed to unload a model: where nobody uses it any more, it is gone."""
-        for child in self.snapshot().children:
+        for child in self.whole_snapshot().children:
             if not any(stream.model == model for stream in child.streams):
                 self.replicas.residence.unloaded(child.id, child.life, model)
             self.look_again(child.id)
@@ -233,68 +233,18 @@ class Fleet:
         """What would be decided now on a request for this model, with the terms of every child."""
         return self._routing.explain(model, self.snapshot())
 
-    def snapshot(self, *, streams: bool = True) -> Snapshot:
-        """What is true now. Without `streams`, which routing needs none of, it costs as much on 5,000 as on one."""
-        return Snapshot(
-            taken_at_s=time.monotonic(),
-            children=tuple(self._view(child, streams=streams) for child in self._children.values()),
-            waiting=self._dispatcher.waiting,
-            stopping=self._stopping,
-        )
-
-    def _view(self, child: Child, *, streams: bool) -> ChildView:
-        state, known = child.state, child.known
-        gpus = tuple(self._gpu(gpu) for gpu in child.plan.gpus)
-        return ChildView(
-            id=child.plan.id,
-            want=state.want,
-            phase=state.phase,
-            trusted=known.trusted,
-            in_flight=self._dispatcher.in_flight(child.plan.id),
-            streams=child.streams() if streams else (),
-            slots=self.config.ollama.num_parallel,
-            life=state.life,
-            residents=self.replicas.residence.of(child.plan.id, state.life, known.residents),
-            residents_at_s=known.residents_at_s,
-            gpus=gpus,
-            pinning=known.pinning,
-            pid=known.pid,
-            port=known.port,
-            version=known.version,
-            ready_since_s=state.ready_since_s,
-            deaths=state.deaths,
-            failures=state.failures,
-            reason=state.reason,
-            quarantine=state.quarantine,
-            next_s=state.deadline_s,
-            outdated=self.program.is_outdated(known.program),
-            busy=self._dispatcher.busy(child.plan.id),
-            load=self.replicas.load_on(child.plan.id),
-            kind=" + ".join(gpu.name for gpu in gpus) or "cpu",
-            memory_bytes=usable_bytes(gpus, self.config.ollama.fit_margin_mib),
-            models_max=self.config.ollama.max_loaded_models,
-            weight=self.config.routing.weights.get(child.plan.id, 1.0),
-        )
-
-    def _gpu(self, gpu: Gpu) -> GpuView:
-        """A GPU with its latest sample, and what of its memory is neither free nor ours.
-
-        Worked out again a few times a second at most: a snapshot is taken for each request, a sample once a second.
-        """
+    def snapshot(self) -> Snapshot:
+        """What is true now, but for the children's streams: so it costs as much on 5,000 of them as on one."""
         now_s = time.monotonic()
-        seen_s, view = self._gpu_views.get(gpu.uuid, (0.0, None))
-        if view is None or now_s - seen_s > GPU_VIEW_S:
-            view = self._gpu_now(gpu)
-            self._gpu_views[gpu.uuid] = (now_s, view)
-        return view
+        return Snapshot(now_s, self._sight.views(self.config, now_s), self._dispatcher.waiting, self._stopping)
 
-    def _gpu_now(self, gpu: Gpu) -> GpuView:
-        ours = frozenset[int]().union(*(child.known.members for child in self._children.values()))
-        mine = [child for child in self._children.values() if gpu in child.plan.gpus]
-        alone = all(len(child.plan.gpus) == 1 for child in mine)  # a wide child does not say what is where
-        said = [child.known.vram_bytes for child in mine] if alone else [None]
-        said_bytes = None if None in said else sum(size for size in said if size is not None)
-        return replace(self._devices.view(gpu), foreign_bytes=self._devices.foreign_bytes(gpu, ours, said_bytes))
+    def whole_snapshot(self) -> Snapshot:
+        """What is true now, with the children's streams."""
+        bare = self.snapshot()
+        children = tuple(
+            msgspec.structs.replace(child, streams=self._dispatcher.streams(child.id)) for child in bare.children
+        )
+        return replace(bare, children=children, derived={})
 
     def _judged(self, uuid: str, verdict: Verdict) -> None:
         """A GPU's health has changed: its child must leave it, or may come back."""
@@ -329,11 +279,11 @@ class Fleet:
             child.tell(WantUp())
 
     async def _mind_drains(self) -> None:
-        """Each lease that comes back rings the bell: whoever drains may be idle now."""
+        """Whoever drains may be idle now that its last lease has come back."""
         while True:
             for child in self._children.values():
                 child.released()
-            await self.changed.heard(None)
+            await self._dispatcher.emptied.heard(None)
 
     def _key(self) -> Path:
         return self._outfit.home / ".ollama" / "id_ed25519.pub"

@@ -34,7 +34,7 @@ class Operations:
 
     def snapshot(self) -> Snapshot:
         """What is true now."""
-        return self._fleet.snapshot()
+        return self._fleet.whole_snapshot()
 
     def drain(self, child: str) -> None:
         """Let it finish what it has, up to a deadline, then stop it and keep it down. Raises UnknownChild."""

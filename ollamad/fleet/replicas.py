@@ -25,7 +25,7 @@ from ollamad.ollama.client import ChildClient, LoadAnswer
 from ollamad.routing.memory import Memory, Policy
 from ollamad.routing.request import Need, Request, Work
 from ollamad.routing.room import is_too_large
-from ollamad.routing.snapshot import ChildView, LoadView, Snapshot
+from ollamad.routing.snapshot import ChildView, LoadView, Resident, Snapshot
 from ollamad.routing.upkeep import WantedLoad, cold_copies, wanted_loads, worthwhile_load
 
 log = structlog.get_logger()
@@ -93,6 +93,10 @@ class Replicas:
     def load_on(self, child: str) -> LoadView | None:
         """The load under way on a child."""
         return self._loads.get(child)
+
+    def residents(self, child: str, life: int, said: tuple[Resident, ...]) -> tuple[Resident, ...]:
+        """What a child has loaded, where its `/api/ps` said this."""
+        return self.residence.of(child, life, said)
 
     def begin(self, child: ChildView, request: Request, evicts: tuple[str, ...]) -> None:
         """Begin a load, so that the next snapshot shows it."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Final
 
 from ollamad.routing.snapshot import Resident
@@ -26,6 +27,11 @@ class _Place:
     since_s: dict[str, float]
     loaded_s: dict[str, float]
     unloaded_s: dict[str, float]
+    said: tuple[Resident, ...] | None = None
+    """The answer of `/api/ps` that `found` was worked out from; None where something has happened since."""
+    found: tuple[Resident, ...] = field(default=())
+    good_until_s: float = 0.0
+    """When something that we did has gone before `said` for long enough."""
 
 
 class Residence:
@@ -40,21 +46,28 @@ class Residence:
         place.shapes[model] = shape
         place.loaded_s[model] = time.monotonic()
         place.unloaded_s.pop(model, None)
+        place.said = None
 
     def unloaded(self, child: str, life: int, model: str) -> None:
         """An unload of ours was accepted, with nothing using the model."""
         place = self._place(child, life)
         place.unloaded_s[model] = time.monotonic()
         place.loaded_s.pop(model, None)
+        place.said = None
 
     def of(self, child: str, life: int, said: tuple[Resident, ...]) -> tuple[Resident, ...]:
-        """What this life of a child has loaded. `said`: by `/api/ps`."""
+        """What this life of a child has loaded. `said`: by `/api/ps`. The same tuple as before where nothing is new."""
         place, now_s = self._place(child, life), time.monotonic()
+        if said is place.said and now_s < place.good_until_s:
+            return place.found
         found = tuple(self._found(place, said, now_s))
         present = {resident.model for resident in found}
         for model in place.since_s.keys() - present:
             del place.since_s[model]
             place.shapes.pop(model, None)
+        did_s = (*place.loaded_s.values(), *place.unloaded_s.values())
+        place.good_until_s = min((at_s + SETTLE_S for at_s in did_s if now_s - at_s < SETTLE_S), default=inf)
+        place.said, place.found = said, found
         return found
 
     def _found(self, place: _Place, said: tuple[Resident, ...], now_s: float) -> Iterator[Resident]:

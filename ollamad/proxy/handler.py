@@ -60,7 +60,8 @@ class Handler:
         self._relay = relay
         self._as_one = AsOne(fleet, session, fleet.synchronizer, attempts_max=fleet.config.proxy.attempts_max)
         self._listen = listen
-        self._own_addresses = own_addresses()
+        self._hosts = self._own_addresses = own_addresses()
+        self._hosts_named: tuple[str, ...] = ()
 
     @property
     def _settings(self) -> Proxy:
@@ -105,9 +106,15 @@ class Handler:
                 log.exception("request crashed", path=path)
                 return error_response(path, 500, f"ollamad failed; its log has the cause, request_id {request_id}")
 
+    def _allowed_hosts(self) -> frozenset[str]:
+        """Names and addresses that clients may call us by; one set for as long as the configuration is the same."""
+        named = self._settings.allowed_hosts
+        if named is not self._hosts_named:
+            self._hosts_named, self._hosts = named, self._own_addresses.union(named)
+        return self._hosts
+
     async def _read(self, incoming: web.Request, trip: Trip) -> _Job:
-        allowed = self._own_addresses.union(self._settings.allowed_hosts)
-        if not host_is_allowed(incoming.headers.get("Host", ""), self._listen, allowed):
+        if not host_is_allowed(incoming.headers.get("Host", ""), self._listen, self._allowed_hosts()):
             raise ClientError(
                 HTTPStatus.FORBIDDEN,
                 f"the host name {incoming.host!r} is not allowed here; add it to [proxy] allowed_hosts",
@@ -140,7 +147,7 @@ class Handler:
         tried = await self._as_one.lacking(job.model)
         refused: Refused | None = None
         for left in reversed(range(attempts_max)):
-            request = replace(job.request, tried=tried)
+            request = replace(job.request, tried=tried) if tried else job.request
             try:
                 async with self._fleet.lease(request, wait=refused is None) as lease:
                     outcome = await self._try(job, lease)
@@ -169,16 +176,20 @@ class Handler:
         }
         body = streamed(job.incoming) if job.body is None else job.body or None
         outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
-        facts = log.bind(method=job.incoming.method, path=job.incoming.path, model=job.model, child=lease.child)
+        facts: dict[str, object] = {
+            "method": job.incoming.method,
+            "path": job.incoming.path,
+            "model": job.model,
+            "child": lease.child,
+        }
         began_s = time.monotonic()
         job.trip.sent(lease.child, lease.waited_ms / 1000, lease.reason)
         try:
             async with self._relay.open(outgoing, lease.base_url) as answer:
                 if isinstance(answer, Refused):
                     self._fleet.refused(lease)
-                    facts.warning(
-                        "child refused", status=answer.status, body=answer.body[:200].decode(errors="replace")
-                    )
+                    said = answer.body[:200].decode(errors="replace")
+                    log.warning("child refused", **facts, status=answer.status, body=said)
                     return answer
                 first_byte_s = time.monotonic() - began_s
                 job.trip.begun(answer.status)
@@ -189,21 +200,21 @@ class Handler:
             self._fleet.failed(lease)
             raise
         except asyncio.CancelledError:
-            facts.info("client left", total_ms=round((time.monotonic() - began_s) * 1000))
+            log.info("client left", **facts, total_ms=round((time.monotonic() - began_s) * 1000))
             raise
         job.trip.relayed(relayed.sent_bytes, whole=relayed.broken is None)
-        facts = facts.bind(
-            status=answer.status,
-            waited_ms=lease.waited_ms,
-            first_byte_ms=round(first_byte_s * 1000),
-            total_ms=round((time.monotonic() - began_s) * 1000),
-            sent_bytes=relayed.sent_bytes,
-        )
+        facts |= {
+            "status": answer.status,
+            "waited_ms": lease.waited_ms,
+            "first_byte_ms": round(first_byte_s * 1000),
+            "total_ms": round((time.monotonic() - began_s) * 1000),
+            "sent_bytes": relayed.sent_bytes,
+        }
         if relayed.broken is None:
             if answer.status < HTTPStatus.BAD_REQUEST:
                 job.trip.tally = self._fleet.served(lease, relayed.tail)
-            facts.info("request served")
+            log.info("request served", **facts)
         else:
             self._fleet.failed(lease)
-            facts.warning("stream broken", reason=relayed.broken)
+            log.warning("stream broken", **facts, reason=relayed.broken)
         return relayed.response

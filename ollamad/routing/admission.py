@@ -57,6 +57,10 @@ class Admission:
         """How many wait."""
         return self._len
 
+    def nobody_wants(self, key: Key) -> bool:
+        """Whether a request for this key would be alone in line."""
+        return not any((key, work) in self._queues for work in IN_LINE)
+
     def enter(self, request: Request, key: Key, now_s: float) -> Ticket:
         """Get in line."""
         queue = self._queues.get((key, request.work))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ollamad.supervision.pinning import Pinning
 from ollamad.supervision.state import Phase, Want
 
@@ -77,9 +79,8 @@ class StreamView:
     """Its client does not take what has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChildView:
-    """One child."""
+class ChildView(msgspec.Struct, frozen=True):
+    """One child. A view is made for each request: a dataclass of so many fields would take 3 µs for that, this 0.4."""
 
     id: str
     want: Want
@@ -113,7 +114,7 @@ class ChildView:
     """Whether its models are where it was pinned, as far as can be seen."""
     outdated: bool = False
     """The ollama program on disk is another than the one that it runs."""
-    busy: Mapping[str, int] = field(default_factory=dict)
+    busy: Mapping[str, int] = msgspec.field(default_factory=dict)
     """The requests behind `in_flight` that use a runner, counted by model."""
     load: LoadView | None = None
     kind: str = "cpu"

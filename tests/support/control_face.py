@@ -6,11 +6,12 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from ollamad.config.load import did_you_mean
 from ollamad.config.schema import Control
@@ -56,7 +57,7 @@ def child(name: str, **differing: Any) -> ChildView:
         pid=4242,
         port=11_500,
     )
-    return replace(base, **differing)
+    return msgspec.structs.replace(base, **differing)
 
 
 def two_children() -> tuple[ChildView, ...]:
@@ -146,7 +147,7 @@ class Puppets:
         self._known(name)
         self._raise()
         self.asked.append((what, name))
-        self.children[name] = replace(self.children[name], **differing)
+        self.children[name] = msgspec.structs.replace(self.children[name], **differing)
 
     def _known(self, name: str) -> ChildView:
         if name not in self.children:

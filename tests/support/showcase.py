@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
+
 from ollamad.errors import TurnedAway
 from ollamad.fleet.happenings import Happening, Weight
 from ollamad.fleet.tallies import Tallies
@@ -97,12 +99,12 @@ class Showcase:
     def _odd(self, index: int, child: ChildView) -> ChildView:
         """The states that are not the usual one, each on a child of its own."""
         if index in {0, 4, 8, 12}:
-            return replace(child, streams=self._streams(index))
+            return msgspec.structs.replace(child, streams=self._streams(index))
         lost = "GPU 9: Xid 79, the GPU has fallen off the bus"
         spilled = Pinning(Proof.PARTLY_ON_CPU, "31.0 of 40.0 GiB are in VRAM, the rest is on the CPU")
-        dead = replace(child, residents=(), ready_since_s=None)
+        dead = msgspec.structs.replace(child, residents=(), ready_since_s=None)
         odd = {
-            3: replace(
+            3: msgspec.structs.replace(
                 dead,
                 phase=Phase.BACKOFF,
                 deaths=4,
@@ -111,10 +113,10 @@ class Showcase:
                 next_s=self.now_s + 3.7,
                 reason="exit status 2: cudaMalloc failed: out of memory",
             ),
-            6: replace(child, pinning=spilled, outdated=True),
-            9: replace(dead, phase=Phase.STOPPED, quarantine=lost),
-            10: replace(child, trusted=False),
-            11: replace(dead, phase=Phase.STARTING),
+            6: msgspec.structs.replace(child, pinning=spilled, outdated=True),
+            9: msgspec.structs.replace(dead, phase=Phase.STOPPED, quarantine=lost),
+            10: msgspec.structs.replace(child, trusted=False),
+            11: msgspec.structs.replace(dead, phase=Phase.STARTING),
         }
         return odd.get(index, child)
 

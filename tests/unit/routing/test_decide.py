@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,7 +112,7 @@ def test_a_held_beginning_counts_for_nothing_on_a_child_that_is_much_busier() ->
 def test_a_gpu_that_others_use_or_that_is_hot_is_avoided_and_a_stale_reading_is_not_believed() -> None:
     def pinned(name: str, percent: int, hot: int, sampled_at_s: float) -> ChildView:
         gpu = GpuView(0, name, "a GPU", None, None, None, percent, hot, sampled_at_s, None)
-        return replace(child(name, M), gpus=(gpu,))
+        return msgspec.structs.replace(child(name, M), gpus=(gpu,))
 
     for worse in (pinned("a", 90, 50, NOW_S), pinned("a", 0, 90, NOW_S)):
         assert decide(RUN, fleet(worse, pinned("b", 0, 50, NOW_S)), memory(), 0.0).child == "b"
@@ -135,7 +136,7 @@ def test_a_family_that_ollama_gives_one_slot_is_taken_to_have_one() -> None:
 
 def test_a_weighted_child_gets_more() -> None:
     request = replace(RUN, prompt_bytes=40_000)
-    children = child("a", M), replace(child("b", M), weight=3.0)
+    children = child("a", M), msgspec.structs.replace(child("b", M), weight=3.0)
     assert decide(request, fleet(*children), memory(), 0.0).child == "b"
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import msgspec
 
 from ollamad.routing.decide import Need, Request
 from ollamad.routing.memory import Memory, ModelRule
@@ -86,5 +86,5 @@ def test_a_model_evicted_moments_after_it_came_counts_for_more() -> None:
     known = memory(gb={M: 8, "x": 8})
     asked_often(known, "x", 3.0)
     asked_often(known, M, 1.0)
-    view = replace(child("a", gb=12), residents=(fresh,))
+    view = msgspec.structs.replace(child("a", gb=12), residents=(fresh,))
     assert worthwhile_load(fleet(view), known) is None

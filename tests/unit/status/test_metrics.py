@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +81,9 @@ def test_what_is_not_known_has_no_sample(show: Showcase) -> None:
         throttled=None,
         sampled_at_s=None,
     )
-    found = page(show, Snapshot(snapshot.taken_at_s, (replace(first, gpus=(blind,), residents_at_s=None),)))
+    found = page(
+        show, Snapshot(snapshot.taken_at_s, (msgspec.structs.replace(first, gpus=(blind,), residents_at_s=None),))
+    )
     assert [name.split("{")[0] for name in found if "gpu=" in name] == [
         "ollamad_gpu_info",
         "ollamad_gpu_memory_total_bytes",
@@ -93,7 +96,7 @@ def test_what_is_not_known_has_no_sample(show: Showcase) -> None:
 def test_resident_models_past_the_bound_are_counted_together(show: Showcase) -> None:
     snapshot = show.look()
     strangers = tuple(Resident(name, 10, size, None) for name, size in (("x", 5), ("y", 7), ("z", None)))
-    found = page(show, Snapshot(1.0, (replace(snapshot.children[0], residents=strangers),)))
+    found = page(show, Snapshot(1.0, (msgspec.structs.replace(snapshot.children[0], residents=strangers),)))
     vram = {name: value for name, value in found.items() if name.startswith("ollamad_child_model_vram_bytes")}
     assert vram == {f'ollamad_child_model_vram_bytes{{child="gpu0",model="{OTHER}"}}': "12"}
 

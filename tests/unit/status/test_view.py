@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,7 +179,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
 def test_what_the_clock_says_is_nobody_elses_affair(by_s: int) -> None:
     gpu = replace(GPU, sampled_at_s=1_007.5 + by_s)
     streams = (StreamView("m:latest", 1_008.0 + by_s, 1_009.5 + by_s, held=True),)
-    child = replace(
+    child = msgspec.structs.replace(
         READY,
         ready_since_s=1_000.00049 + by_s,
         residents_at_s=1_009.25 + by_s,
@@ -204,7 +205,7 @@ def test_a_gpu_that_gives_no_reading_says_why() -> None:
         sampled_at_s=None,
         error="GPU is lost",
     )
-    (child,) = status(Snapshot(0.0, (replace(READY, gpus=(lost,)),)))["children"]
+    (child,) = status(Snapshot(0.0, (msgspec.structs.replace(READY, gpus=(lost,)),)))["children"]
     assert child["gpus"] == [
         {
             "index": 3,
@@ -227,7 +228,7 @@ def test_a_gpu_that_gives_no_reading_says_why() -> None:
 
 
 def test_children_of_different_versions_are_noted() -> None:
-    other = replace(NEW, version="0.32.1")
+    other = msgspec.structs.replace(NEW, version="0.32.1")
     (note,) = status(replace(SNAPSHOT, children=(READY, other)))["notes"]
     assert "gpu3 0.33.0, cpu0 0.32.1" in note
     assert status(replace(SNAPSHOT, children=(READY, NEW)))["notes"] == []
@@ -265,8 +266,8 @@ def test_ready_is_to_have_a_child_that_can_take_requests_and_not_to_be_stopping(
         (SNAPSHOT, True),
         (replace(SNAPSHOT, stopping=True), False),
         (replace(SNAPSHOT, children=(NEW,)), False),
-        (replace(SNAPSHOT, children=(replace(READY, trusted=False),)), False),
-        (replace(SNAPSHOT, children=(replace(READY, want=Want.DOWN),)), False),
+        (replace(SNAPSHOT, children=(msgspec.structs.replace(READY, trusted=False),)), False),
+        (replace(SNAPSHOT, children=(msgspec.structs.replace(READY, want=Want.DOWN),)), False),
         (replace(SNAPSHOT, children=()), False),
     ],
 )

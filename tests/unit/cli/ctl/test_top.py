@@ -13,9 +13,9 @@ import sys
 import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -107,7 +107,7 @@ async def test_it_shows_the_fleet_and_a_key_leaves_the_terminal_as_it_was(here: 
 async def test_it_lives(here: Face) -> None:
     async with top(here.path) as (terminal, _):
         await terminal.until_seen("gpu0")
-        here.puppets.children["gpu0"] = replace(here.puppets.children["gpu0"], deaths=777)
+        here.puppets.children["gpu0"] = msgspec.structs.replace(here.puppets.children["gpu0"], deaths=777)
         await terminal.until_seen("777")
 
 
