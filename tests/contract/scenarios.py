@@ -11,6 +11,7 @@ GO: Final = [{"role": "user", "content": "go"}]
 THREE: Final = {"num_predict": 3}
 NO_BLOB: Final = f"sha256:{'0' * 64}"
 BYTES: Final = b"some bytes that are no model"
+NO_MODEL: Final = b"bytes of this scenario alone: a refused upload leaves its bytes under their own digest"
 BAD_BODIES: Final = ("", "{", "[]", "nonsense", '{"model": 3}')
 NAMES: Final = (
     "recite",
@@ -282,12 +283,12 @@ NEWER_SCENARIOS: Final[dict[str, list[Ask]]] = {
     ],
     "create out of a file, wrongly": [
         Ask("POST", "/api/create", {"model": "made", "files": {"a.gguf": NO_BLOB}, "stream": False}),
-        Ask("POST", f"/api/blobs/sha256:{hashlib.sha256(BYTES).hexdigest()}", BYTES),
+        Ask("POST", f"/api/blobs/sha256:{hashlib.sha256(NO_MODEL).hexdigest()}", NO_MODEL),
         *(
             Ask("POST", "/api/create", {"model": "made", "files": {name: digest}, "stream": stream})
             for stream in (True, False)
             for name in ("a.gguf", "../a.gguf", "a.txt", "")
-            for digest in (f"sha256:{hashlib.sha256(BYTES).hexdigest()}", "sha256:12")
+            for digest in (f"sha256:{hashlib.sha256(NO_MODEL).hexdigest()}", "sha256:12")
         ),
         Ask("POST", "/api/create", {"model": "made", "from": "nobody"}),
         Ask("POST", "/api/create", {"model": "made", "from": "recite", "parameters": {"nosuch": 1}}),
