@@ -239,8 +239,6 @@ SCENARIOS: Final[dict[str, list[Ask]]] = {
         ),
         Ask("POST", "/api/create", {"model": "made", "modelfile": "FROM recite", "quantize": "q4_0"}),
         Ask("POST", "/api/create", {"model": "made"}),
-        Ask("POST", "/api/create", {"model": "made", "from": "recite"}),
-        Ask("DELETE", "/api/delete", {"model": "made"}),  # newer ones have made it
         Ask("POST", "/api/create", {"model": "made", "files": {"a.gguf": NO_BLOB}}),
         Ask("POST", "/api/create", {"model": "", "modelfile": "FROM recite"}),
         Ask("POST", "/api/create", {"model": "a b", "modelfile": "FROM recite"}),
