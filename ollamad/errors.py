@@ -99,10 +99,6 @@ class Malformed(OllamadError):
     """A child's response is not HTTP as RFC 9112 has it: nobody can say for sure where it ends, so it is refused."""
 
 
-class StreamBroken(OllamadError):
-    """A child failed after the first byte of its response: the client holds part of it, and it is not sent again."""
-
-
 class StoreError(OllamadError):
     """A store can't be read, written or trusted: a full disk, another owner, a manifest that is none."""
 

@@ -61,18 +61,18 @@ async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and
         await _until_loaded(daemon)
         victim = await daemon.child("cpu0")
         async with asyncio.TaskGroup() as tasks:
-            some_done, spoke = asyncio.Event(), asyncio.Event()
+            some_done, killed = asyncio.Event(), asyncio.Event()
 
             def begun(child: str) -> None:
-                # Killed the moment a stream of its own begins, half a second before that ends.
-                if some_done.is_set() and child == "cpu0":
-                    spoke.set()
+                # Killed here, the moment a stream of its own begins, half a second before that ends.
+                if some_done.is_set() and child == "cpu0" and not killed.is_set():
+                    send_signal(victim["pid"], signal.SIGKILL)
+                    killed.set()
 
             asked = [tasks.create_task(_stream(session, TOKENS, begun)) for _ in range(STREAMS)]
             await until(lambda: sum(stream.done() for stream in asked) >= 4, daemon.explain)
             some_done.set()
-            await spoke.wait()
-            send_signal(victim["pid"], signal.SIGKILL)
+            await killed.wait()
         streams = [stream.result() for stream in asked]
 
         cut = [stream for stream in streams if stream.error]
