@@ -135,11 +135,6 @@ class Memory:
             if request.prefix:
                 self.prefixes.sent((child, life, request.model), request.prefix, slots)
 
-    def demand_per_s(self, key: Key, now_s: float) -> float:
-        """How often it is asked for."""
-        rate = self._demand.get(key)
-        return 0.0 if rate is None else rate.per_s(now_s)
-
     def model_demand_per_s(self, model: str, now_s: float) -> float:
         """How often a model is asked for, in whatever shape."""
         rates = self._by_model.get(model)
