@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from ollamad.fleet.residence import Residence
+import pytest
+
+from ollamad.fleet.residence import SETTLE_S, Residence
 from ollamad.routing.snapshot import Resident
 
 M = Resident("m", 1, 1, None)
@@ -40,3 +42,14 @@ def test_since_when_a_model_is_there_is_remembered_while_it_stays() -> None:
     assert again.since_s is not None
     assert first.since_s is not None
     assert again.since_s > first.since_s
+
+
+def test_what_nothing_has_changed_is_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("ollamad.fleet.residence.time.monotonic", lambda: now_s)
+    residence, said = Residence(), (M,)
+    assert residence.of("a", 1, said) is residence.of("a", 1, said)
+    residence.unloaded("a", 1, "m")
+    assert residence.of("a", 1, said) == ()
+    now_s += SETTLE_S
+    assert len(residence.of("a", 1, said)) == 1, "it is there after all: what we did goes before that for a while only"
