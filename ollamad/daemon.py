@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,7 +43,9 @@ from ollamad.ollama.kinship import adopt_orphans
 from ollamad.ollama.leftovers import end_leftovers, own_mark
 from ollamad.ollama.program import Program, find_program
 from ollamad.proxy.app import child_session, proxy_runner
+from ollamad.routing.snapshot import Snapshot
 from ollamad.signals import Signals
+from ollamad.status.agent import AgentProtocol
 from ollamad.status.app import status_runner
 from ollamad.status.board import Board
 from ollamad.status.metrics import metrics
@@ -142,7 +145,8 @@ async def _run(
                 )
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
-                await _run_fleet(fleet, operations, control, board, instance, signals)
+                async with _telling_agents(fleet.whole_snapshot, config.status.agent_listen):
+                    await _run_fleet(fleet, operations, control, board, instance, signals)
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -207,16 +211,35 @@ async def _listen(runner: web.BaseRunner, key: str, text: str) -> Address:
     """Open one listener. Raises StartError where the address can't be had, naming who has it."""
     address = parse_address(text)
     await runner.setup()
-    try:
+    with _address_of_ours(address, key):
         await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
+    host, port = runner.addresses[0][:2]
+    return Address(host, port)
+
+
+@asynccontextmanager
+async def _telling_agents(look: Callable[[], Snapshot], text: str) -> AsyncIterator[None]:
+    """Answer agent checks meanwhile, where an address is set. Raises StartError where it can't be had."""
+    if not text:
+        yield
+        return
+    address = parse_address(text)
+    with _address_of_ours(address, "status.agent_listen"):
+        server = await asyncio.get_running_loop().create_server(lambda: AgentProtocol(look), address.host, address.port)
+    async with server:
+        yield
+
+
+@contextmanager
+def _address_of_ours(address: Address, key: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         holder = _holder(address.port)
         raise StartError(
             f"can't listen on {address} ([{key.replace('.', '] ')}): {error.strerror or error}{holder};"
             f" stop that, or choose another address, such as --set {key}={Address(address.host, address.port + 1)}"
         ) from error
-    host, port = runner.addresses[0][:2]
-    return Address(host, port)
 
 
 def _holder(port: int) -> str:

@@ -5,6 +5,7 @@ import os
 from hypothesis import settings
 
 from tests.support.daemon import daemons, odd_ollama
+from tests.support.hosts import hosts
 from tests.support.newer_ollama import newer_ollama_binary
 from tests.support.npm_ollama import node_client
 from tests.support.orders import orders
@@ -13,6 +14,7 @@ from tests.support.simulated import sim_ollama, sim_store
 
 __all__ = [
     "daemons",
+    "hosts",
     "model_store",
     "newer_ollama_binary",
     "node_client",

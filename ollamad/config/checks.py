@@ -66,7 +66,10 @@ _Report = Callable[[str, object, str], Problem]
 
 def _addresses(config: Config, problem: _Report) -> Iterator[Problem]:
     seen: dict[str, str] = {}
-    for key, listen in (("proxy.listen", config.proxy.listen), ("status.listen", config.status.listen)):
+    listens = [("proxy.listen", config.proxy.listen), ("status.listen", config.status.listen)]
+    if config.status.agent_listen:
+        listens.append(("status.agent_listen", config.status.agent_listen))
+    for key, listen in listens:
         try:
             address = parse_address(listen)
         except ValueError as error:

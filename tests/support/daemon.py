@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -145,10 +145,12 @@ class Daemons:
         *,
         store: Path | None = None,
         env: Mapping[str, str] | None = None,
+        through: Sequence[str | Path] = (),
     ) -> AsyncIterator[Daemon]:
         """Run one until the block ends; then it must stop cleanly, unless the test has killed it.
 
         `tables` are laid over a configuration that fits tests: ports of the kernel's choice, two children on the CPU.
+        `through` is a command that becomes it, such as one that enters a network namespace.
         """
         self._count += 1
         folder = self._folder / f"daemon{self._count}"
@@ -157,7 +159,7 @@ class Daemons:
         (folder / "config.toml").write_text(tomli_w.dumps(config))
         with (folder / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "ollamad", "serve", "--config", str(folder / "config.toml")),
+                *(*through, sys.executable, "-m", "ollamad", "serve", "--config", str(folder / "config.toml")),
                 env={"PATH": os.environ["PATH"], "HOME": str(folder), **(env or {})},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

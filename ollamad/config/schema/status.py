@@ -13,6 +13,13 @@ class Status(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: Annotated[
         str, Meta(description="/ (dashboard), /status, /metrics, /healthz and /readyz; never put it on the internet.")
     ] = "127.0.0.1:11480"
+    agent_listen: Annotated[
+        str,
+        Meta(
+            description="Tells HAProxy's agent-check how much more this host can take, such as 127.0.0.1:11481;"
+            ' "" for none.'
+        ),
+    ] = ""
     refresh_interval_s: Annotated[
         float,
         Meta(ge=0.1, le=60.0, description="How often the dashboard is told anew; one rendering serves all who look."),

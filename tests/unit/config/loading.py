@@ -89,6 +89,7 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "proxy.child_header_max_bytes": st.integers(1024, 1024**2),
     "proxy.shutdown_grace_s": SECONDS | st.just(0.0),
     "status.listen": st.integers(30_001, 65_535).map(lambda port: f"[::1]:{port}"),
+    "status.agent_listen": st.just("") | st.integers(1, 30_000).map(lambda port: f"127.0.0.2:{port}"),
     "status.refresh_interval_s": st.floats(0.1, 60),
     "status.history_s": st.floats(10, 3600),
     "status.viewers_max": st.integers(0, 10_000),
