@@ -5,13 +5,13 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SAY := printf '\033[1m•\033[0m %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check clean environment bench bench-supervision bench-live bench-routing
+.PHONY: help run test check clean lock dist environment bench bench-supervision bench-live bench-routing
 .PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover
 MAKEFLAGS += --no-print-directory
 
@@ -24,6 +24,8 @@ help:
 	@echo 'make bench-routing       routing beside what nginx does, in virtual time (ARGS="half --seed 2")'
 	@echo 'make bench-relay         what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
 	@echo 'make bench-relay-many    5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
+	@echo 'make dist    the wheel and the source archive, in dist/'
+	@echo 'make lock    constraints.txt anew: the newest versions that pyproject.toml allows; run the tests with them'
 	@echo 'make clean   delete .venv and the caches of this checkout'
 	@echo
 	@echo 'PYTHON=...   the Python, 3.11 or newer, to make .venv with; now: $(PYTHON)'
@@ -67,18 +69,33 @@ bench: environment
 	@$(MAKE) -s $(VENV)/.installed-dev
 	@$(BIN)/python -m bench.$(PART) $(ARGS)
 
+dist: environment
+	@$(MAKE) -s $(VENV)/.installed-dev
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist >/dev/null
+	@ls -1 dist/*
+
+# Of all that a fresh environment gets, so that CI tests today what it tested yesterday.
+LOCK_HEAD := \# Every package that ollamad and its tests are installed with, exactly. Drawn by `make lock`; pyproject.toml says why each.
+lock:
+	@$(SAY) 'resolving in an environment of its own'
+	@rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@{ echo '$(LOCK_HEAD)'; $(VENV)-lock/bin/python -m pip freeze --exclude-editable; } > constraints.txt
+	@rm -rf $(VENV)-lock
+
 clean:
 	@$(SAY) 'deleting $(VENV) and the caches'
 	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Stamps: newer than the pyproject.toml that they were installed from.
-$(VENV)/.installed: pyproject.toml
+# Stamps: newer than the files that they were installed from.
+$(VENV)/.installed: pyproject.toml constraints.txt
 	@$(SAY) 'installing ollamad into $(VENV)'
 	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@$(SAY) 'installing ollamad and what its tests need into $(VENV)'
 	@$(PIP) --editable '.[dev]'
 	@touch $(VENV)/.installed $@

@@ -7,7 +7,7 @@ from hypothesis import settings
 from tests.support.daemon import daemons, odd_ollama
 from tests.support.hosts import hosts
 from tests.support.newer_ollama import newer_ollama_binary
-from tests.support.npm_ollama import node_client
+from tests.support.npm import node_client, operator_schemas
 from tests.support.orders import orders
 from tests.support.real_ollama import model_store, ollama_binary
 from tests.support.simulated import sim_ollama, sim_store
@@ -20,6 +20,7 @@ __all__ = [
     "node_client",
     "odd_ollama",
     "ollama_binary",
+    "operator_schemas",
     "orders",
     "sim_ollama",
     "sim_store",
