@@ -14,13 +14,18 @@ MODEL = "sim-8b"
 SHAPE = Shape(size_bytes=5 * 1024**3)
 
 
-@pytest.fixture
-def sim_ollama(tmp_path: Path) -> Path:
+def program_in(folder: Path) -> Path:
     """A program that is `python -m ollamad.sim`; `[ollama.env]` sets its `SIM_*`."""
-    program = tmp_path / "sim-ollama"
+    program = folder / "sim-ollama"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ollamad.sim "$@"\n')
     program.chmod(0o755)
     return program
+
+
+@pytest.fixture
+def sim_ollama(tmp_path: Path) -> Path:
+    """Such a program in this test's folder."""
+    return program_in(tmp_path)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Load, faults and a monitor, for as long as one likes."""
