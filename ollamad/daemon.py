@@ -189,11 +189,11 @@ async def _stop_when_asked(fleet: Fleet, stop: Signals) -> None:
     fleet.refuse()
     log.info("stopping", grace_s=grace_s)
     if not (idle := await stop.heard_before(fleet.idle(grace_s))):
-        log.warning("streams cut", why="a second signal" if idle is None else "the grace is over")
+        log.warning("streams cut", reason="a second signal" if idle is None else "the grace is over")
     fleet.stop()
     patience_s = fleet.config.ollama.stop_timeout_s + ABANDON_AFTER_S
     hurried = await stop.heard(patience_s)
-    log.warning("children abandoned", why="a signal" if hurried else f"they are still there after {patience_s:g} s")
+    log.warning("children abandoned", reason="a signal" if hurried else f"they are still there after {patience_s:g} s")
     fleet.abandon()
 
 

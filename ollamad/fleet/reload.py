@@ -71,7 +71,7 @@ async def mind_new_gpus(fleet: Fleet) -> None:
             continue
         for child in compare([child.plan for child in fleet.children.values()], wanted).added:
             if child.gpus:
-                log.info("child added", child=child.id, why="its gpu has appeared")
+                log.info("child added", child=child.id, reason="its gpu has appeared")
                 fleet.add(child)
 
 

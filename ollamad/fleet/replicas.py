@@ -215,7 +215,7 @@ class Replicas:
         if ahead is not None:
             self._begin_wanted(ahead)
         for unload in tuple(cold_copies(snapshot, self._memory)):
-            log.info("copy unloaded", child=unload.child.id, model=unload.model, why="the others can do its work")
+            log.info("copy unloaded", child=unload.child.id, model=unload.model, reason="the others can do its work")
             await self.unload(unload.child, unload.model)
 
     def _begin_wanted(self, wanted: WantedLoad) -> None:

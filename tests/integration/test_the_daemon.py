@@ -129,7 +129,7 @@ async def test_a_second_interrupt_hurries(daemons: Daemons, odd_ollama: Path, tm
             send_signal(daemon.process.pid, signal.SIGINT)
             assert b"error" in await answer.content.read()
         await daemon.stop()
-        assert daemon.said("streams cut")[0]["why"] == "a second signal"
+        assert daemon.said("streams cut")[0]["reason"] == "a second signal"
 
 
 async def test_an_interrupt_more_kills_children_that_take_their_time(
@@ -149,7 +149,7 @@ async def test_an_interrupt_more_kills_children_that_take_their_time(
         send_signal(daemon.process.pid, signal.SIGINT)
         async with asyncio.timeout(30):
             assert await daemon.process.wait() == 0
-        assert daemon.said("children abandoned")[0]["why"] == "a signal"
+        assert daemon.said("children abandoned")[0]["reason"] == "a signal"
         assert alive(processes) == []
 
 
