@@ -46,7 +46,7 @@ def test_every_piece_of_configuration_on_a_page_has_only_keys_that_there_are(pag
     for block in fences(page.read_text()):
         table = ""
         for line in block.splitlines():
-            if header := re.match(r"\[(\w+)\]$", line):
+            if header := re.match(r"\[([\w.]+)\]", line):
                 table = header[1]
             elif table in TABLES and (setting := re.match(r"(\w+) = ", line)):
                 assert f"{table}.{setting[1]}" in KEYS, f"[{table}] {line}"
