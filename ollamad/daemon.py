@@ -1,13 +1,14 @@
 """The composition root: builds every part once, runs them in one TaskGroup, and stops them in order.
 
-Start: the control socket, which only one ollamad can have; then GPUs (`gpus.call_timeout_s`), the plan of children, the
-listeners (a client that comes early waits for a child instead of being refused); then what a killed ollamad left is
-ended (10 s); then the warden, and the children (`ollama.start_timeout_s` each, all at once).
+Start: what systemd hands over; the control socket, which only one ollamad can have; then GPUs (`gpus.call_timeout_s`),
+the plan of children, the listeners (a client that comes early waits for a child instead of being refused); then what a
+killed ollamad left is ended (10 s); then the warden, and the children (`ollama.start_timeout_s` each, all at once).
 
 Stop, on SIGTERM or SIGINT: no new requests, and streams may finish (`proxy.shutdown_grace_s`); then the children get
 TERM, which ends what still streams with an error object, and KILL (`ollama.stop_timeout_s`); what outlives even that is
 left to the kernel (10 s); the warden finds nothing left to do, and the listeners go. Each further signal goes on to the
-next stage at once.
+next stage at once. A listener that systemd holds is left alone from the first signal on: who connects then waits in it
+for the next ollamad.
 """
 
 from __future__ import annotations
@@ -15,35 +16,34 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import psutil
 import structlog
-from aiohttp import web
 
 from ollamad import __version__
 from ollamad.config import Config
-from ollamad.config.address import Address, parse_address
+from ollamad.config.address import Address
 from ollamad.control.face import Claim, ControlFace, claim
-from ollamad.errors import OllamadError, StartError
+from ollamad.errors import OllamadError
 from ollamad.fleet.devices import Devices
 from ollamad.fleet.discovery import discover
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.keeper import keep_warden
 from ollamad.fleet.operations import Operations
 from ollamad.fleet.reload import mind_new_gpus
+from ollamad.fleet.standing import Standings
 from ollamad.fleet.telemetry import Telemetry
 from ollamad.gpu.nvml import NvmlProvider
 from ollamad.gpu.thread import GpuThread
+from ollamad.listening import Door, address_of, answering, open_door
 from ollamad.log import set_up as set_up_log
 from ollamad.ollama.kinship import adopt_orphans
 from ollamad.ollama.leftovers import end_leftovers, own_mark
 from ollamad.ollama.program import Program, find_program
-from ollamad.proxy.app import child_session, proxy_runner
-from ollamad.routing.snapshot import Snapshot
+from ollamad.proxy.app import ProxyRunner, child_session, proxy_runner
 from ollamad.signals import Signals
 from ollamad.status.agent import AgentProtocol
 from ollamad.status.app import status_runner
@@ -51,6 +51,9 @@ from ollamad.status.board import Board
 from ollamad.status.metrics import metrics
 from ollamad.status.models import whole_status
 from ollamad.status.own import OwnProcess
+from ollamad.systemd.notify import take_notifier
+from ollamad.systemd.presence import Presence
+from ollamad.systemd.sockets import Inherited, take_sockets
 
 log = structlog.get_logger()
 
@@ -59,9 +62,6 @@ LEFTOVERS_S: Final = 10.0
 ABANDON_AFTER_S: Final = 10.0
 """How long a child may still be there after its TERM should have been followed by KILL."""
 
-BACKLOG: Final = 4096
-"""Clients that may connect at once before one of them is looked at; the kernel has a limit of its own (somaxconn)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Listening:
@@ -69,6 +69,19 @@ class Listening:
 
     proxy: Address
     status: Address
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is outside of the daemon: who started it, what it was given, and who tells it what to do."""
+
+    inherited: Inherited
+    control: Claim
+    presence: Presence
+    stop: Signals
+    hangup: Signals
+    reread: Callable[[], Config]
+    """The configuration anew, for a reload."""
 
 
 async def run(
@@ -80,36 +93,42 @@ async def run(
 
     Raises ConfigError or StartError where it can't start; nothing is left running then.
     """
-    program = Program(find_program(config.ollama.binary, os.environ.get("PATH")))
+    with _world(config, reread or (lambda: config)) as world:
+        await _run(config, Program(find_program(config.ollama.binary, os.environ.get("PATH"))), world, on_listening)
+
+
+@contextmanager
+def _world(config: Config, reread: Callable[[], Config]) -> Iterator[World]:
     with (
-        claim(config.control) as ours,  # first of all: of two ollamads on one socket the second starts nothing
-        Signals(
-            signal.SIGTERM, signal.SIGINT
-        ) as stop,  # minded to the very end: one too many must not cut the end short
+        closing(take_notifier(os.environ)) as manager,
+        closing(take_sockets(os.environ)) as inherited,
+        claim(config.control, inherited.control) as ours,  # of two ollamads on one socket the second starts nothing
+        Signals(signal.SIGTERM, signal.SIGINT) as stop,  # to the very end: one too many must not cut the end short
         Signals(signal.SIGHUP) as hangup,
     ):
-        await _run(config, program, ours, on_listening, reread or (lambda: config), (stop, hangup))
+        yield World(inherited, ours, Presence(manager, config.service.ready_wait_s), stop, hangup, reread)
 
 
-async def _run(
-    config: Config,
-    program: Program,
-    ours: Claim,
-    on_listening: Callable[[Listening], None],
-    reread: Callable[[], Config],
-    signals: tuple[Signals, Signals],
-) -> None:
+async def _run(config: Config, program: Program, world: World, on_listening: Callable[[Listening], None]) -> None:
     adopt_orphans()
     gpu_thread = GpuThread(NvmlProvider(), timeout_s=config.gpus.call_timeout_s)
+
+    def applied(new: Config) -> None:
+        set_up_log(new.log)
+        world.presence.reloaded()
+
     try:
         plans, notes = await discover(config.gpus, gpu_thread)
         gpus = [gpu for child in plans for gpu in child.gpus]
         devices = Devices(Telemetry.configured(gpu_thread, gpus, config.gpus), config.gpus.sample_interval_s)
         instance = own_mark()
+        inherited = world.inherited
+        proxy_at = address_of("proxy.listen", config.proxy.listen, inherited.proxy)
+        status_at = address_of("status.listen", config.status.listen, inherited.status)
         async with child_session(config.proxy) as session:
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
-            operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
-            proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
+            operations = Operations(fleet, world.reread, applied, world.presence.reloading)
+            proxy = proxy_runner(fleet, session, proxy_at)
             board, own = Board(fleet.whole_snapshot, fleet.tallies, config.status), OwnProcess()
             status = status_runner(
                 fleet.whole_snapshot,
@@ -118,16 +137,17 @@ async def _run(
                 board,
             )
             control = ControlFace(
-                ours,
+                world.control,
                 config.control,
                 operations,
                 lambda: whole_status(fleet.whole_snapshot(), fleet.synchronizer.view()),
             )
             try:
                 await control.open()
+                door = await open_door(proxy, "proxy.listen", proxy_at, inherited.proxy)
                 listening = Listening(
-                    proxy=await _listen(proxy, "proxy.listen", config.proxy.listen),
-                    status=await _listen(status, "status.listen", config.status.listen),
+                    proxy=door.address,
+                    status=(await open_door(status, "status.listen", status_at, inherited.status)).address,
                 )
                 control.about.proxy, control.about.status = str(listening.proxy), str(listening.status)
                 on_listening(listening)
@@ -139,14 +159,29 @@ async def _run(
                     pid=os.getpid(),
                     proxy=str(listening.proxy),
                     status=str(listening.status),
-                    control=str(ours.path),
+                    control=str(world.control.path),
                     ollama=str(program.path),
                     children=[child.id for child in plans],
                 )
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
-                async with _telling_agents(fleet.whole_snapshot, config.status.agent_listen):
-                    await _run_fleet(fleet, operations, control, board, instance, signals)
+                agents = answering(
+                    lambda: AgentProtocol(fleet.whole_snapshot), "status.agent_listen", config.status.agent_listen
+                )
+                async with agents, asyncio.TaskGroup() as tasks:
+                    warden = tasks.create_task(keep_warden(instance), name="warden")
+                    children = tasks.create_task(fleet.run(), name="fleet")
+                    minders = [
+                        tasks.create_task(_stop_when_asked(fleet, world, proxy, door), name="stop"),
+                        tasks.create_task(_reload_when_asked(operations, world.hangup), name="reload"),
+                        tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
+                        tasks.create_task(control.run(), name="control"),
+                        tasks.create_task(board.run(), name="dashboard"),
+                        tasks.create_task(world.presence.run(Standings(fleet).look), name="presence"),
+                    ]
+                    await children
+                    for minder in (*minders, warden):  # the warden lives longest
+                        minder.cancel()
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -156,40 +191,21 @@ async def _run(
     log.info("ollamad stopped")
 
 
-async def _run_fleet(
-    fleet: Fleet,
-    operations: Operations,
-    control: ControlFace,
-    board: Board,
-    instance: str,
-    signals: tuple[Signals, Signals],
-) -> None:
-    """Run the children until a signal, then stop them; the warden lives longest."""
-    stop, hangup = signals
-    async with asyncio.TaskGroup() as tasks:
-        warden = tasks.create_task(keep_warden(instance), name="warden")
-        children = tasks.create_task(fleet.run(), name="fleet")
-        minders = [
-            tasks.create_task(_stop_when_asked(fleet, stop), name="stop"),
-            tasks.create_task(_reload_when_asked(operations, hangup), name="reload"),
-            tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
-            tasks.create_task(control.run(), name="control"),
-            tasks.create_task(board.run(), name="dashboard"),
-        ]
-        await children
-        for minder in minders:
-            minder.cancel()
-        warden.cancel()
-
-
-async def _stop_when_asked(fleet: Fleet, stop: Signals) -> None:
+async def _stop_when_asked(fleet: Fleet, world: World, proxy: ProxyRunner, door: Door) -> None:
     """Stop in stages, each with a deadline; one more signal goes on to the next at once."""
+    stop = world.stop
     await stop.heard(None)
     grace_s = fleet.config.proxy.shutdown_grace_s
-    fleet.refuse()
+    world.presence.stops()
     log.info("stopping", grace_s=grace_s)
+    await door.shut()
+    if door.outlives_us:
+        proxy.rest()
+    else:
+        fleet.refuse()
     if not (idle := await stop.heard_before(fleet.idle(grace_s))):
         log.warning("streams cut", reason="a second signal" if idle is None else "the grace is over")
+    fleet.refuse()
     fleet.stop()
     patience_s = fleet.config.ollama.stop_timeout_s + ABANDON_AFTER_S
     hurried = await stop.heard(patience_s)
@@ -205,51 +221,3 @@ async def _reload_when_asked(operations: Operations, hangup: Signals) -> None:
             await operations.reload(lambda facts: log.info("reload goes on", **facts))
         except OllamadError as error:
             log.warning("reload refused", reason=str(error))
-
-
-async def _listen(runner: web.BaseRunner, key: str, text: str) -> Address:
-    """Open one listener. Raises StartError where the address can't be had, naming who has it."""
-    address = parse_address(text)
-    await runner.setup()
-    with _address_of_ours(address, key):
-        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
-    host, port = runner.addresses[0][:2]
-    return Address(host, port)
-
-
-@asynccontextmanager
-async def _telling_agents(look: Callable[[], Snapshot], text: str) -> AsyncIterator[None]:
-    """Answer agent checks meanwhile, where an address is set. Raises StartError where it can't be had."""
-    if not text:
-        yield
-        return
-    address = parse_address(text)
-    with _address_of_ours(address, "status.agent_listen"):
-        server = await asyncio.get_running_loop().create_server(lambda: AgentProtocol(look), address.host, address.port)
-    async with server:
-        yield
-
-
-@contextmanager
-def _address_of_ours(address: Address, key: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        holder = _holder(address.port)
-        raise StartError(
-            f"can't listen on {address} ([{key.replace('.', '] ')}): {error.strerror or error}{holder};"
-            f" stop that, or choose another address, such as --set {key}={Address(address.host, address.port + 1)}"
-        ) from error
-
-
-def _holder(port: int) -> str:
-    """` (pid 123, ollama)` for who listens on a port, where this user may know."""
-    try:
-        pids = {
-            connection.pid
-            for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
-        }
-        return "".join(f" (pid {pid}, {psutil.Process(pid).name()})" for pid in sorted(filter(None, pids)))
-    except psutil.Error:
-        return ""

@@ -36,7 +36,10 @@ def control_runner(handlers: Handlers, access: Access) -> web.AppRunner:
 
 
 class ControlSite(web.BaseSite):
-    """Serves on a unix socket that listens already; `web.SockSite` would ask the loop for a TCP server."""
+    """Serves on a unix socket that listens already, and leaves its path alone: it may be systemd's.
+
+    `create_unix_server` deletes the path at the end, from Python 3.13 on, and `web.SockSite` names no unix socket.
+    """
 
     def __init__(self, runner: web.AppRunner, listener: socket.socket) -> None:
         super().__init__(runner, backlog=BACKLOG)
@@ -53,7 +56,7 @@ class ControlSite(web.BaseSite):
         server = self._runner.server
         assert server is not None  # noqa: S101 - BaseSite has refused a runner without one
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(server, sock=self._listener, backlog=self._backlog)
+        self._server = await loop.create_server(server, sock=self._listener, backlog=self._backlog)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,17 @@ class Ownership:
 
 
 @contextmanager
+def claimed_with(listener: socket.socket) -> Iterator[Path]:
+    """A listening control socket that systemd made and goes on holding: ours alone while the block lasts.
+
+    Its owner and mode are the socket unit's affair. Raises StartError where another daemon has it.
+    """
+    path = Path(os.fsdecode(listener.getsockname()))
+    with _lock(path), listener:
+        yield path
+
+
+@contextmanager
 def claimed(path: Path, ownership: Ownership) -> Iterator[socket.socket]:
     """The listening control socket, for as long as the block lasts; connections wait until somebody serves it.
 

@@ -15,7 +15,7 @@ from ollamad.config.checks import AUTO, expand
 from ollamad.config.schema import Control
 from ollamad.control.access import access_of, ownership_of
 from ollamad.control.app import ControlSite, control_runner
-from ollamad.control.claim import claimed
+from ollamad.control.claim import claimed, claimed_with
 from ollamad.control.handlers import Handlers
 from ollamad.control.operations import Operations, Services
 from ollamad.control.place import place
@@ -31,8 +31,15 @@ class Claim:
 
 
 @contextmanager
-def claim(settings: Control) -> Iterator[Claim]:
-    """The socket, for as long as the block lasts. Raises StartError where another ollamad has it."""
+def claim(settings: Control, inherited: tuple[socket.socket, ...] = ()) -> Iterator[Claim]:
+    """The socket, for as long as the block lasts; one that systemd hands over goes before a path that is set.
+
+    Raises StartError where another ollamad has it.
+    """
+    for listener in inherited:
+        with claimed_with(listener) as path:
+            yield Claim(path, listener)
+        return
     auto = settings.socket == AUTO
     path = place(os.environ, os.geteuid()) if auto else expand(settings.socket, str(Path.home()))
     with claimed(path, ownership_of(settings)) as listener:

@@ -87,6 +87,8 @@ class Child:
         """What it printed last, all of its lives."""
         self.dress: tuple[Path, Mapping[str, str]] | None = None
         """The program and the environment that its present process was started with."""
+        self.turned_s = 0.0
+        """When the driver last took something out of its mailbox, on the monotonic clock."""
         self._tools = tools
         self._mail: asyncio.Queue[Event] = asyncio.Queue()
         self._life: Life | None = None
@@ -169,6 +171,7 @@ class Child:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 event = await self._next_event()
+                self.turned_s = time.monotonic()
                 before = self.state
                 self.state, actions = step(
                     before,

@@ -43,6 +43,11 @@ class Devices:
         return self._telemetry.health(gpu.uuid).health is not Health.QUARANTINED
 
     @property
+    def turned_s(self) -> float | None:
+        """When a round of samples last ended, on the monotonic clock."""
+        return self._telemetry.turned_s
+
+    @property
     def gpus(self) -> tuple[Gpu, ...]:
         """All GPUs of the machine, by index."""
         return self._telemetry.gpus

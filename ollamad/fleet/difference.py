@@ -21,6 +21,7 @@ NEEDS_NEW_OLLAMAD: Final = frozenset(
         "gpus.unanswered_max_s",
         "gpus.recover_after_s",
         "gpus.recover_max_s",
+        "service.ready_wait_s",
         *(f"control.{key}" for key in Control.__struct_fields__),
         *(f"models.{key}" for key in Models.__struct_fields__),
         *(f"status.{key}" for key in Status.__struct_fields__),

@@ -28,6 +28,8 @@ class Known:
     residents_at_s: float | None = None
     ps_silent_since_s: float | None = None
     """Since when `/api/ps` is asked in vain."""
+    looked_s: float | None = None
+    """When it was last about to be asked how it is; None while nobody watches it."""
     members: frozenset[int] = frozenset()
     """Its processes, when they were last looked at; empty while it has nothing loaded."""
     pinning: Pinning | None = None

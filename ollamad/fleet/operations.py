@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 import structlog
 
@@ -25,11 +25,21 @@ log = structlog.get_logger()
 class Operations:
     """Each call says what is wanted; the phase machines see to the rest. Long ones run one at a time."""
 
-    def __init__(self, fleet: Fleet, reread: Callable[[], Config], applied: Callable[[Config], None]) -> None:
-        """`reread` gives the configuration as its sources have it now; `applied` hears of one taken into use."""
+    def __init__(
+        self,
+        fleet: Fleet,
+        reread: Callable[[], Config],
+        applied: Callable[[Config], None],
+        reloading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`reread` gives the configuration as its sources have it now; `applied` hears of one taken into use.
+
+        `reloading` is entered for as long as a reload goes on.
+        """
         self._fleet = fleet
         self._reread = reread
         self._applied = applied
+        self._reloading = reloading
         self._busy_with: str | None = None
 
     def snapshot(self) -> Snapshot:
@@ -70,9 +80,10 @@ class Operations:
 
         Raises OperationFailed where a child that it restarted did not come back; the configuration is in force then.
         """
-        async with self._alone("a reload"):
-            config = await asyncio.to_thread(self._reread)
-            await reload(self._fleet, config, self._applied, tell)
+        with self._reloading():
+            async with self._alone("a reload"):
+                config = await asyncio.to_thread(self._reread)
+                await reload(self._fleet, config, self._applied, tell)
 
     def explain(self, model: str) -> Mapping[str, object]:
         """What would be decided now on a request for this model, and how each child stands to it."""

@@ -74,6 +74,8 @@ class Telemetry:
         self._unread: frozenset[str] = frozenset()
         self._errors: dict[str, str] = {}
         self._looked_at_s: float | None = None
+        self.turned_s: float | None = None
+        """When a round of samples last ended, on the monotonic clock; None before the first."""
         self._hurry = Bell()
         self._sampled = Bell()
 
@@ -95,6 +97,7 @@ class Telemetry:
                 await self._look()
             if self._gpus:
                 await self._sample(tuple(self._gpus))
+            self.turned_s = time.monotonic()
             self._sampled.ring()
             await self._hurry.heard(self._interval_s)
 

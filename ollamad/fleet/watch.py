@@ -88,6 +88,12 @@ class Watch:
 
     async def run(self) -> None:
         """Ask until cancelled."""
+        try:
+            await self._ask()
+        finally:
+            self._known.looked_s = None
+
+    async def _ask(self) -> None:
         life = self._watched.life
         await self._until_ready()
         self._known.trust(trusted=True)
@@ -108,6 +114,7 @@ class Watch:
             await asyncio.sleep(self._settings().supervision.probe_interval_s)
 
     async def _answers(self) -> bool:
+        self._known.looked_s = time.monotonic()
         try:
             self._known.version = await self._watched.client.version()
         except NoAnswer:

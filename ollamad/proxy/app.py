@@ -27,9 +27,14 @@ FILES_PER_CLIENT: Final = 2
 class ProxyRunner(web.ServerRunner):
     """The proxy; with it go its connections to the children."""
 
-    def __init__(self, server: web.Server, pool: Pool) -> None:
-        super().__init__(server, shutdown_timeout=1.0)
+    def __init__(self, listener: Listener, pool: Pool) -> None:
+        super().__init__(listener, shutdown_timeout=1.0)
+        self._listener = listener
         self._pool = pool
+
+    def rest(self) -> None:
+        """Take no more requests of clients that have had an answer: who goes on connects anew."""
+        self._listener.rest()
 
     async def _cleanup_server(self) -> None:
         self._pool.close()

@@ -34,6 +34,7 @@ class Connection(web.RequestHandler):
     __slots__ = (
         "_asked",
         "_half_closed",
+        "_has_asked",
         "_head_due",
         "_linger_due",
         "_stall_due",
@@ -52,6 +53,7 @@ class Connection(web.RequestHandler):
         """The method of the request that is being answered."""
         self._wire: asyncio.Transport | None = None
         """The transport, also when aiohttp has done with it and it has not yet sent all."""
+        self._has_asked = False
         self._half_closed = False
         self._turned_away = False
         self._head_due: asyncio.TimerHandle | None = None
@@ -128,10 +130,15 @@ class Connection(web.RequestHandler):
         self, message: RawRequestMessage, payload: StreamReader, writer: AbstractStreamWriter, task: asyncio.Task[None]
     ) -> web.Request:
         """The next request, about to be answered."""
-        self._asked = message.method
+        self._asked, self._has_asked = message.method, True
         if self._half_closed and not self._messages:
             self.close()
         return web.Request(message, payload, self, writer, task, self._loop)
+
+    def rest(self) -> None:
+        """Close it once it has nothing to answer; one that has only been opened may still ask for the first time."""
+        if self._has_asked:
+            self.close()
 
     async def finish_response(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
         """Send what is left of a response."""
@@ -185,6 +192,11 @@ class Listener(web.Server):
     def __init__(self, handler: Callable[[Any], Any], shared: Shared) -> None:
         super().__init__(handler, request_factory=_taken, handler_cancellation=True)
         self._shared = shared
+
+    def rest(self) -> None:
+        """Take no more requests on connections that have had one."""
+        for connection in self.connections:
+            cast("Connection", connection).rest()
 
     def __call__(self) -> web.RequestHandler:
         """A protocol for one more client."""

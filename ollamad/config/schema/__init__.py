@@ -15,6 +15,7 @@ from ollamad.config.schema.models import Models
 from ollamad.config.schema.ollama import Ollama
 from ollamad.config.schema.proxy import Proxy
 from ollamad.config.schema.routing import ModelSettings, Routing
+from ollamad.config.schema.service import Service
 from ollamad.config.schema.status import Status
 from ollamad.config.schema.supervision import Supervision
 
@@ -28,6 +29,7 @@ __all__ = [
     "Ollama",
     "Proxy",
     "Routing",
+    "Service",
     "Status",
     "Supervision",
 ]
@@ -45,3 +47,4 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: Models = Models()
     routing: Routing = Routing()
     log: Log = Log()
+    service: Service = Service()

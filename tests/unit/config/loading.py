@@ -200,7 +200,8 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
         max_size=2,
     ),
     "log.level": st.sampled_from(["debug", "info", "warning", "error"]),
-    "log.format": st.sampled_from(["auto", "console", "json"]),
+    "log.format": st.sampled_from(["auto", "console", "json", "journal"]),
+    "service.ready_wait_s": SECONDS | st.just(0),
 }
 """Per key, values that it takes whatever the other keys say."""
 

@@ -1,0 +1,100 @@
+"""The addresses that ollamad listens on: opened by itself, or handed over by systemd."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+import structlog
+from aiohttp import web
+
+from ollamad.config.address import Address, parse_address
+from ollamad.errors import StartError
+
+log = structlog.get_logger()
+
+BACKLOG: Final = 4096
+"""Clients that may connect at once before one of them is looked at; the kernel has a limit of its own (somaxconn)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One listener, open."""
+
+    address: Address
+    """Where it can be reached, a port that the kernel chose included."""
+    outlives_us: bool
+    """systemd holds it, too: who connects while nobody answers waits for our successor."""
+    sites: tuple[web.BaseSite, ...]
+
+    async def shut(self) -> None:
+        """Take no more connections, where they can wait; elsewhere they would be refused, which tells them less."""
+        if self.outlives_us:
+            for site in self.sites:
+                await site.stop()
+
+
+def address_of(key: str, text: str, inherited: Sequence[socket.socket]) -> Address:
+    """Where a listener will be: a socket that is handed over goes before the configuration's address."""
+    if not inherited:
+        return parse_address(text)
+    host, port = inherited[0].getsockname()[:2]
+    if str(address := Address(host, port)) != text:
+        log.info("systemd's socket is used", address=str(address), instead_of=text, key=key)
+    return address
+
+
+async def open_door(
+    runner: web.BaseRunner, key: str, address: Address, inherited: Sequence[socket.socket] = ()
+) -> Door:
+    """Open one listener. Raises StartError where the address can't be had, naming who has it."""
+    await runner.setup()
+    sites: list[web.BaseSite] = [web.SockSite(runner, one, backlog=BACKLOG) for one in inherited]
+    with _address_of_ours(address, key):
+        for site in sites or [web.TCPSite(runner, address.host, address.port, backlog=BACKLOG)]:
+            await site.start()
+    host, port = runner.addresses[0][:2]
+    return Door(Address(host, port), bool(inherited), tuple(sites))
+
+
+@asynccontextmanager
+async def answering(protocol: Callable[[], asyncio.Protocol], key: str, text: str) -> AsyncIterator[None]:
+    """Answer by this protocol meanwhile, where an address is set. Raises StartError where it can't be had."""
+    if not text:
+        yield
+        return
+    address = parse_address(text)
+    with _address_of_ours(address, key):
+        server = await asyncio.get_running_loop().create_server(protocol, address.host, address.port)
+    async with server:
+        yield
+
+
+@contextmanager
+def _address_of_ours(address: Address, key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        holder = _holder(address.port)
+        raise StartError(
+            f"can't listen on {address} ([{key.replace('.', '] ')}): {error.strerror or error}{holder};"
+            f" stop that, or choose another address, such as --set {key}={Address(address.host, address.port + 1)}"
+        ) from error
+
+
+def _holder(port: int) -> str:
+    """` (pid 123, ollama)` for who listens on a port, where this user may know."""
+    try:
+        pids = {
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+        }
+        return "".join(f" (pid {pid}, {psutil.Process(pid).name()})" for pid in sorted(filter(None, pids)))
+    except psutil.Error:
+        return ""
