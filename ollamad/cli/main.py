@@ -1,4 +1,4 @@
-"""`ollamad serve|check|demo`.
+"""`ollamad serve|check|demo|install-service|uninstall-service`.
 
 Exit codes: 0 done, 1 failed (the reason is on stderr), 2 usage or configuration, 130 interrupted before it served.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ollamad import __version__, daemon, log
+from ollamad.cli.service import add_commands
 from ollamad.config import Loaded, Setting, load, parse_flag, read
 from ollamad.config.load import from_environment
 from ollamad.config.render import render_effective, render_example
@@ -62,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         "demo", allow_abbrev=False, help="try it: gets an Ollama and a small model where there are none"
     )
     demo_parser.set_defaults(command=_demo)
+    check.add_argument("--quiet", action="store_true", help="print nothing where nothing is wrong")
+    add_commands(commands)
     for command in (serve, check, demo_parser):
         command.add_argument(
             "--config",
@@ -83,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> int:
     loaded = _loaded(options)
     log.set_up(loaded.config.log)
+    faulthandler.enable()  # where it stood is told when systemd's watchdog ends it
     _run(daemon.run(loaded.config, reread=lambda: _loaded(options).config))
     return 0
 
@@ -97,7 +102,8 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    print(render_example() if options.example else render_effective(_loaded(options)), end="")
+    text = render_example() if options.example else render_effective(_loaded(options))
+    print("" if options.quiet else text, end="")
     return 0
 
 

@@ -132,7 +132,8 @@ def _listening(path: Path, ownership: Ownership) -> Iterator[socket.socket]:
             # Bound but not listening, it refuses everybody: its mode is right before the first can connect.
             listener.bind(str(path))
             path.chmod(ownership.mode)
-            os.chown(path, ownership.owner, ownership.group, follow_symlinks=False)
+            if (ownership.owner, ownership.group) != (UNCHANGED, UNCHANGED):  # a sandbox may forbid the call as such
+                os.chown(path, ownership.owner, ownership.group, follow_symlinks=False)
         except OSError as error:
             raise StartError(f"the control socket {path} can't be made: {error.strerror or error}") from error
         made = path.lstat()

@@ -52,7 +52,17 @@ def restart(context: Context) -> int:
 
 def reload(context: Context) -> int:
     """The configuration again."""
-    return _follow(context, context.control.stream("POST", "/v1/reload"))
+    progress = context.control.stream("POST", "/v1/reload")
+    if not context.options.no_wait:
+        return _follow(context, progress)
+    first = next(progress, {})
+    if "progress" not in first:
+        return _ended(context, first)
+    if context.json:
+        context.document(first, compact=True)
+    else:
+        context.say(f"{show.progress(first['progress'])}; what else there is to do goes on as {first['operation']}")
+    return DONE
 
 
 def sync(context: Context) -> int:

@@ -77,7 +77,8 @@ def _changing(commands: Subparsers) -> None:
     _flag(restart, "--no-wait", "do not wait until it is ready again")
     reset = _command(commands, "reset", "change:reset", "forget a child's deaths: it leaves 'failed' and starts now")
     _named(reset, "child", CHILDREN, "the child")
-    _command(commands, "reload", "change:reload", "read the configuration again; only what differs is applied")
+    again = _command(commands, "reload", "change:reload", "read the configuration again; only what differs is applied")
+    _flag(again, "--no-wait", "only until it is in force: children that must restart for it follow, one by one")
     operations = _command(
         commands,
         "operations",

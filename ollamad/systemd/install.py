@@ -1,0 +1,150 @@
+"""Makes ollamad a service of this machine, and undoes it: what is done is told, and done again it does nothing.
+
+With another root than `/` only files are written there: an image, or a package, is made so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from ollamad.errors import StartError
+from ollamad.systemd import machine
+from ollamad.systemd.files import (
+    COMMANDS,
+    CONFIG,
+    DROP_INS,
+    NEW_CONFIG,
+    PLACES,
+    PROGRAMS,
+    RUNTIME,
+    SOCKET_DROP_INS,
+    STATE,
+    UNITS,
+    Stock,
+    all_places,
+    service_files,
+    what_ollama_was,
+)
+from ollamad.systemd.writing import Say, link, remove, remove_empty, unlink, write
+
+HERE: Final = Path("/")
+SOCKET: Final = "ollamad.socket"
+SERVICE: Final = "ollamad.service"
+PIPX: Final = "sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install ollamad"
+VENV: Final = "sudo python3 -m venv /opt/ollamad && sudo /opt/ollamad/bin/pip install ollamad"
+
+
+def install(root: Path, say: Say, *, replace_ollama: bool = False) -> None:
+    """Write the files and, where the root is this machine's, start the service. Raises StartError."""
+    folder = machine.programs()
+    stock: Stock | None = None
+    if root == HERE:
+        _refuse_where_it_cannot_run(folder)
+        stock = machine.stock() if what_ollama_was(root) is None else None
+    if stock is not None and not replace_ollama:
+        raise StartError(
+            f"{machine.STOCK} is a service here ({', '.join(stock.was)}), and both can't have one address. With"
+            " --replace-ollama it is stopped and disabled, its models are used where they are, and uninstall-service"
+            f" brings it back; or do so yourself: systemctl disable --now {machine.STOCK}"
+        )
+    files = service_files(folder, machine.systemd_version(), stock)
+    changed = {place for place, text in files.items() if write(root / place, text, say)}
+    if not (root / CONFIG).exists():
+        write(root / CONFIG, NEW_CONFIG, say)
+    for name in PROGRAMS:
+        link(root / COMMANDS / name, folder / name, say)
+    if root == HERE:
+        _take_into_use(changed, stock, say)
+    else:
+        say(f"to start it at the next boot there: systemctl --root={root} enable {SOCKET} {SERVICE}")
+
+
+def uninstall(root: Path, say: Say) -> None:
+    """Stop the service and take all files away, but for models and what an operator wrote. Raises StartError."""
+    was = what_ollama_was(root)
+    if root == HERE:
+        _refuse_who_may_not()
+        _stop([unit for unit in (SOCKET, SERVICE) if (root / UNITS / unit).exists()], say)
+    _put_by(root / CONFIG, root / STATE, say)
+    for place in (*all_places(), RUNTIME / "control.sock", RUNTIME / "control.sock.lock"):
+        remove(root / place, say)
+    for name in PROGRAMS:
+        unlink(root / COMMANDS / name, machine.programs(), say)
+    for place in (DROP_INS, SOCKET_DROP_INS, CONFIG.parent, RUNTIME):
+        remove_empty(root / place, say)
+    if root == HERE:
+        machine.run("systemctl", "daemon-reload")
+        machine.says("systemctl", "reset-failed", SOCKET, SERVICE)
+        _bring_back(was, say)
+    if (root / STATE).exists():
+        say(f"kept {root / STATE}, models and all, and its user; to be rid of them: rm -r /{STATE} && userdel ollamad")
+
+
+def _refuse_who_may_not() -> None:
+    if os.geteuid() != 0:
+        raise StartError("this needs root: call it with sudo")
+    if not machine.RUNNING.exists():
+        raise StartError(
+            "this machine is not run by systemd: have what runs it start `ollamad serve`; --root DIR only writes files"
+        )
+
+
+def _refuse_where_it_cannot_run(folder: Path) -> None:
+    _refuse_who_may_not()
+    if why := machine.why_out_of_reach(folder):
+        raise StartError(
+            f"the service has a user of its own, which can't run {folder}/ollamad: {why}."
+            f" Install ollamad where all may read it, and call install-service there:\n  {VENV}\nor\n  {PIPX}"
+        )
+
+
+def _take_into_use(changed: set[Path], stock: Stock | None, say: Say) -> None:
+    """Enable and start both units; what runs by an older unit is started anew."""
+    machine.run("systemd-sysusers", f"/{PLACES['ollamad.sysusers']}")
+    machine.run("systemd-tmpfiles", "--create", f"/{PLACES['ollamad.tmpfiles']}")
+    machine.run("systemctl", "daemon-reload")
+    if stock is not None:
+        machine.run("systemctl", "disable", "--now", machine.STOCK)
+        say(f"stopped and disabled {machine.STOCK}; ollamad runs as its user, {stock.user}, with its models")
+    machine.run("systemctl", "enable", SOCKET, SERVICE)
+    if PLACES[SOCKET] in changed and machine.says("systemctl", "is-active", SOCKET) == "active":
+        machine.run("systemctl", "stop", SOCKET, SERVICE)
+    machine.run("systemctl", "start", SOCKET)
+    try:
+        machine.run("systemctl", "restart" if changed else "start", SERVICE)
+    except StartError as error:
+        told = machine.says("journalctl", "--unit", SERVICE, "--lines", "5", "--output", "cat", "--no-pager")
+        raise StartError(
+            f"it is installed, but does not start:\n{told}\nMend that, then: systemctl start ollamad"
+        ) from error
+    say(f"ollamad runs: {machine.says('systemctl', 'show', '--property=StatusText', '--value', SERVICE)}")
+
+
+def _stop(units: Iterable[str], say: Say) -> None:
+    for unit in units:
+        machine.run("systemctl", "disable", "--now", unit)
+        say(f"stopped and disabled {unit}")
+
+
+def _bring_back(was: tuple[str, ...] | None, say: Say) -> None:
+    if was is None:
+        return
+    for word, verb in (("enabled", "enable"), ("active", "start")):
+        if word in was:
+            machine.run("systemctl", verb, machine.STOCK)
+    say(f"{machine.STOCK} is what it was: {' and '.join(was)}")
+
+
+def _put_by(config: Path, state: Path, say: Say) -> None:
+    """A configuration that somebody wrote is kept beside the models; the one that we made is not worth it."""
+    if not config.exists():
+        return
+    written = config.read_bytes()
+    if written != NEW_CONFIG.encode() and state.is_dir():
+        (state / config.name).write_bytes(written)
+        say(f"kept {state / config.name}, your configuration")
+    if written == NEW_CONFIG.encode() or state.is_dir():
+        remove(config, say)
