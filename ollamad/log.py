@@ -23,7 +23,7 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
 IDENTIFIER: Final = "ollamad"
 PRIORITIES: Final[Mapping[str, str]] = {"debug": "7", "info": "6", "warning": "4", "error": "3", "critical": "2"}
 """A level as syslog(3) counts it."""
-_PLAIN_MAX: Final = 200
+SHOWN_MAX: Final = 300
 """A longer value is shortened where it stands in the message; its own field has all of it."""
 
 
@@ -73,30 +73,31 @@ def as_entry(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
 def _fields(event: MutableMapping[str, Any]) -> Iterator[tuple[str, str]]:
     name, level = str(event.pop("event", "")), str(event.pop("level", "info"))
     told = event.pop("exception", None)
-    facts = {key: value if isinstance(value, str) else _told(value) for key, value in event.items()}
-    shown = "".join(f" {key}={_plain(value)}" for key, value in facts.items())
-    yield "MESSAGE", _printable(name) + shown + (f"\n{told}" if told else "")
+    facts = {key: value for key, value in event.items() if value is not None}
+    shown = "".join(f" {key}={_shown(value)}" for key, value in facts.items())
+    yield "MESSAGE", _visible(name) + shown + (f"\n{told}" if told else "")
     yield "PRIORITY", PRIORITIES.get(level, PRIORITIES["info"])
     yield "SYSLOG_IDENTIFIER", IDENTIFIER
     yield "OLLAMAD_EVENT", name
     for key, value in facts.items():
-        yield f"OLLAMAD_{key.upper()}", value
+        yield f"OLLAMAD_{key.upper()}", value if isinstance(value, str) else _as_text(value)
 
 
-def _told(value: object) -> str:
+def _as_text(value: object) -> str:
+    """A value that is no text as JSON has it."""
     return as_json(None, "", {"": value})[len('{"":') : -1].decode().strip()
 
 
-def _plain(value: str) -> str:
-    """A value as the message shows it: in quotes where it could be taken for more than one, or hold what can't be seen.
+def _shown(value: object) -> str:
+    """A value as the message shows it: short, and text in quotes where it could be taken for more than one."""
+    text = value if isinstance(value, str) else _as_text(value)
+    short = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
+    doubtful = isinstance(value, str) and (not short or " " in short or '"' in short)
+    return json.dumps(short, ensure_ascii=not short.isprintable()) if doubtful else _visible(short)
 
-    journalctl shows a message with a control character in it as `[blob data]`.
-    """
-    short = value if len(value) <= _PLAIN_MAX else f"{value[:_PLAIN_MAX]}…"
-    return short if short and short.isprintable() and " " not in short and '"' not in short else json.dumps(short)
 
-
-def _printable(text: str) -> str:
+def _visible(text: str) -> str:
+    """Without what can't be seen: journalctl shows a message with a control character in it as `[blob data]`."""
     return text if text.isprintable() else json.dumps(text)
 
 

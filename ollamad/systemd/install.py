@@ -118,7 +118,8 @@ def _take_into_use(changed: set[Path], stock: Stock | None, say: Say) -> None:
     except StartError as error:
         told = machine.says("journalctl", "--unit", SERVICE, "--lines", "5", "--output", "cat", "--no-pager")
         raise StartError(
-            f"it is installed, but does not start:\n{told}\nMend that, then: systemctl start ollamad"
+            f"it is installed, but does not start:\n{told}\n"
+            "Mend that, then: systemctl reset-failed 'ollamad.*'; systemctl start ollamad"
         ) from error
     say(f"ollamad runs: {machine.says('systemctl', 'show', '--property=StatusText', '--value', SERVICE)}")
 

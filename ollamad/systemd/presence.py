@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 BEAT_S: Final = 1.0
 """How often it is told how we stand, at most; STATUS= only when it has changed."""
+STARTING_BEAT_S: Final = 0.1
+"""The same while we start: whoever waits for READY should not wait longer than it takes."""
 BEATS_IN_WATCHDOG: Final = 4
 """The watchdog is fed so often in its time: some beats may be late, or lost."""
 PATIENCE_S: Final = 15.0
@@ -74,6 +76,8 @@ class Presence:
     @property
     def beat_s(self) -> float:
         """How often `tell` wants to be called."""
+        if self._stage is Stage.STARTING:
+            return STARTING_BEAT_S
         watchdog_s = self._manager.watchdog_s
         return BEAT_S if watchdog_s is None else min(BEAT_S, watchdog_s / BEATS_IN_WATCHDOG)
 

@@ -1,0 +1,145 @@
+"""A machine with a systemd of its own: Debian's systemd-nspawn boots one over this machine's files.
+
+What it writes is written into memory and is gone with it. It has a network of its own, with nothing but loopback.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from ollamad.demo.parts import default_cache
+from tests.support.debian import debian_program
+
+PATIENCE_S: Final = 60.0
+COMMAND_S: Final = 100.0
+PATH: Final = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PYTHON: Final = Path("/usr/bin/python3")
+"""The system's own: the one that runs the tests may lie in a home, which a service can't see."""
+_BOOT: Final = """\
+mount --bind / "$1" && mount --make-private "$1" && shift && exec "$@"
+"""
+
+
+def why_not() -> str | None:
+    """Why no machine can be booted here; None where one can."""
+    if os.geteuid() != 0:
+        return "booting a systemd needs root"
+    if shutil.which("systemctl") is None or not Path("/lib/systemd/systemd").exists():
+        return "there is no systemd to boot here: apt-get install systemd"
+    probe = [PYTHON, "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]
+    if not PYTHON.exists() or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+        return f"{PYTHON} is not 3.11 with venv: apt-get install python3-venv"
+    try:
+        debian_program("systemd-container", "usr/bin/systemd-nspawn", default_cache() / "debian")
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+class Machine:
+    """One that runs."""
+
+    def __init__(self, leader: int) -> None:
+        self.leader = leader
+        """Its systemd, as this machine numbers it."""
+
+    def run(self, *command: str, check: bool = True, text: str | None = None) -> str:
+        """Run a command in it, as root, with an environment of its own; gives what it printed."""
+        done = self.result(*command, text=text)
+        assert not check or done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def result(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """The same, and how it ended."""
+        return subprocess.run(
+            ["nsenter", "-t", str(self.leader), "-m", "-p", "-u", "-i", "-C", "-n", *command],
+            env={"PATH": PATH, "LANG": "C.UTF-8"},
+            input=text or "",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_S,
+        )
+
+    def write(self, path: str, text: str) -> None:
+        """Put a file there."""
+        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", path, text=text)
+
+    def client(self, script: Path, *arguments: str) -> subprocess.Popen[str]:
+        """Start a Python script of this machine's on that one's network; it has what the tests have."""
+        return subprocess.Popen(
+            ["nsenter", "-t", str(self.leader), "-n", sys.executable, str(script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def show(self, unit: str, *properties: str) -> Mapping[str, str]:
+        """What systemd knows of a unit."""
+        told = self.run("systemctl", "show", unit, *(f"--property={name}" for name in properties))
+        return dict(line.split("=", 1) for line in told.splitlines())
+
+    def until(self, unit: str, **wanted: str) -> None:
+        """Until a unit's properties are so."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while (now := self.show(unit, *wanted)) != wanted:
+            assert time.monotonic() < deadline_s, f"{unit} is {now}, not {wanted}\n{self.journal(unit)}"
+            time.sleep(0.05)
+
+    def journal(self, unit: str, *more: str) -> str:
+        """The last of what a unit has logged."""
+        return self.run("journalctl", "--unit", unit, "--no-pager", "--output", "cat", "--lines", "500", *more)
+
+
+@contextmanager
+def machine(folder: Path, binds: Mapping[Path, str]) -> Iterator[Machine]:
+    """One, booted; `binds` are folders of this machine's, and where they can be read there."""
+    nspawn = debian_program("systemd-container", "usr/bin/systemd-nspawn", default_cache() / "debian")
+    root, console = folder / "root", folder / "console"
+    root.mkdir()
+    options = ["--volatile=overlay", "--register=no", "--keep-unit", "--link-journal=no", "--private-network"]
+    options += ["--boot", "--console=pipe", f"--uuid={secrets.token_hex(16)}", f"--machine=ollamad-{os.getpid()}"]
+    options += [f"--bind-ro={here}:{there}" for here, there in binds.items()]
+    with console.open("wb") as output:
+        process = subprocess.Popen(
+            # The mount is this process's own: it is gone however this ends.
+            ["unshare", "--mount", "sh", "-c", _BOOT, "sh", root, nspawn, f"--directory={root}", *options]
+            + ["systemd.unit=basic.target"],
+            env={"PATH": PATH, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},  # as every system of today has it
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield _booted(process, console)
+    finally:
+        for child in psutil.Process(process.pid).children():  # its systemd: all that it runs goes with it
+            child.send_signal(signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
+
+
+def _booted(process: subprocess.Popen[bytes], console: Path) -> Machine:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s and process.poll() is None:
+        for child in psutil.Process(process.pid).children():
+            booted = Machine(child.pid)
+            if booted.run("systemctl", "is-system-running", check=False).strip() in {"running", "degraded"}:
+                return booted
+        time.sleep(0.1)
+    raise AssertionError(f"no systemd was booted:\n{console.read_text(errors='replace')}")
