@@ -59,7 +59,7 @@ class Fleet:
         self.program = program
         self.session = session
         self._instance = instance
-        self.devices = devices
+        self._devices = devices
         self._stopping = False
         self._pauses = Pauses()
         self.tallies = Tallies(
@@ -91,7 +91,12 @@ class Fleet:
     @property
     def gpus(self) -> tuple[Gpu, ...]:
         """All GPUs of the machine, with a child or without, by index."""
-        return self.devices.gpus
+        return self._devices.gpus
+
+    @property
+    def telemetry_turned_s(self) -> float | None:
+        """When telemetry last ended a round; None before its first."""
+        return self._devices.turned_s
 
     async def run(self) -> None:
         """Start every child and keep them all until `stop`; returns when the last one is down."""
@@ -99,9 +104,9 @@ class Fleet:
             self._tasks = tasks
             for child in self._children.values():
                 self._run(child)
-            self.devices.tell(self._judged)
+            self._devices.tell(self._judged)
             helpers = [
-                tasks.create_task(self.devices.run(), name="devices"),
+                tasks.create_task(self._devices.run(), name="devices"),
                 tasks.create_task(self.program.watch(self.changed.ring), name="program"),
                 tasks.create_task(self._start_all(), name="start"),
                 tasks.create_task(self.synchronizer.run(), name="synchronizer"),
@@ -255,9 +260,9 @@ class Fleet:
                 continue
             if verdict.health is Health.QUARANTINED:
                 # What does not even answer can't finish anything; on the rest, streams may.
-                at_once = self.devices.view(gpu).error is not None
+                at_once = self._devices.view(gpu).error is not None
                 child.tell(Quarantine(f"GPU {gpu.index}: {verdict.reason}", at_once=at_once))
-            elif all(self.devices.is_well(gpu) for gpu in child.plan.gpus):
+            elif all(self._devices.is_well(gpu) for gpu in child.plan.gpus):
                 child.tell(Release())
 
     def _run(self, child: Child) -> None:
@@ -294,7 +299,7 @@ class Fleet:
             program=self.program,
             session=self.session,
             outfit=lambda: self._outfit,
-            devices=self.devices,
+            devices=self._devices,
             streams=self._dispatcher.streams,
             usual_gaps_s=self._pauses.usual_s,
             changed=self.changed,

@@ -7,12 +7,13 @@ only a new start mends.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol
 
-from ollamad.fleet.fleet import Fleet
-from ollamad.supervision.state import Tick
+from ollamad.config.schema import Config
+from ollamad.fleet.known import Known
+from ollamad.routing.snapshot import Snapshot
+from ollamad.supervision.state import Event, Tick
 from ollamad.systemd.presence import Standing
 
 SLACK_S: Final = 10.0
@@ -23,23 +24,57 @@ DRIVER_CALLS: Final = 3
 """Calls of the driver in one round of telemetry: one still in progress, which GPUs there are, and a sample."""
 
 
+class Driver(Protocol):
+    """What is asked of a child."""
+
+    @property
+    def turned_s(self) -> float:
+        """When its driver last took something out of its mailbox."""
+
+    @property
+    def known(self) -> Known:
+        """What is known of its process."""
+
+    def tell(self, event: Event) -> None:
+        """Put something into its mailbox."""
+
+
+class Looked(Protocol):
+    """What is looked at: a Fleet."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+
+    @property
+    def children(self) -> Mapping[str, Driver]:
+        """All children."""
+
+    @property
+    def telemetry_turned_s(self) -> float | None:
+        """When telemetry last ended a round; None before its first."""
+
+    def snapshot(self) -> Snapshot:
+        """What is true now."""
+
+
 class Standings:
     """Looks at one fleet. Each look asks the children's drivers to show by the next one that they live."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Looked) -> None:
         self._fleet = fleet
         self._asked_s: dict[str, float] = {}
         """When a driver was asked that has not answered yet."""
 
-    def look(self) -> Standing:
-        """How it stands now."""
+    def look(self, now_s: float) -> Standing:
+        """How it stands now. Times are seconds on the monotonic clock."""
         snapshot = self._fleet.snapshot()
         return Standing(
             children=len(snapshot.children),
             ready=sum(child.routable for child in snapshot.children),
             streams=sum(child.in_flight for child in snapshot.children),
             waiting=snapshot.waiting,
-            still=tuple(self._still(time.monotonic())),
+            still=tuple(self._still(now_s)),
         )
 
     def _still(self, now_s: float) -> Iterator[str]:
@@ -51,7 +86,7 @@ class Standings:
             elif child.known.looked_s is not None and now_s - child.known.looked_s > look_s:
                 yield f"watch of {name}"
         round_s = config.gpus.sample_interval_s + DRIVER_CALLS * config.gpus.call_timeout_s + SLACK_S
-        turned_s = self._fleet.devices.turned_s
+        turned_s = self._fleet.telemetry_turned_s
         if turned_s is not None and now_s - turned_s > round_s:
             yield "telemetry"
 

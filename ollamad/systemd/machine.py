@@ -61,9 +61,9 @@ def why_out_of_reach(folder: Path) -> str | None:
     """Why a service with a user of its own can't run what is in this folder; None where it can."""
     parts = (folder, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve(), Path(ollamad.__file__))
     for part in parts:
+        if hidden := next((at for at in map(str, part.parents) if at in HIDDEN), None):
+            return f"{part} is below {hidden}, which the service can't see"
         for at in (part, *part.parents):
-            if str(at) in HIDDEN:
-                return f"{part} is below {at}, which the service can't see"
             if not at.stat().st_mode & (stat.S_IXOTH if at.is_dir() else stat.S_IROTH):
                 return f"{at} is closed to other users"
     return None

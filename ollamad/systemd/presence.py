@@ -81,10 +81,11 @@ class Presence:
         watchdog_s = self._manager.watchdog_s
         return BEAT_S if watchdog_s is None else min(BEAT_S, watchdog_s / BEATS_IN_WATCHDOG)
 
-    async def run(self, look: Callable[[], Standing]) -> None:
-        """Tell how we stand until cancelled."""
+    async def run(self, look: Callable[[float], Standing]) -> None:
+        """Tell how we stand until cancelled; `look` is given the time, on the monotonic clock."""
         while True:
-            self.tell(look(), time.monotonic())
+            now_s = time.monotonic()
+            self.tell(look(now_s), now_s)
             await asyncio.sleep(self.beat_s)
 
     def tell(self, standing: Standing, now_s: float) -> None:

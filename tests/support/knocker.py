@@ -23,13 +23,13 @@ async def _until_told(url: str) -> None:
     """One after the other, until standard input is closed."""
     told = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     while not told.done():
-        print(await _knock(url), flush=True)
+        print(await _knock(url), flush=True)  # noqa: T201 - for who started it
     with suppress(asyncio.CancelledError):
         await told
 
 
 async def _at_once(url: str, count: int) -> None:
-    print("\n".join(await asyncio.gather(*(_knock(url) for _ in range(count)))), flush=True)
+    print("\n".join(await asyncio.gather(*(_knock(url) for _ in range(count)))), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

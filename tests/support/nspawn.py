@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,11 +25,20 @@ from tests.support.debian import debian_program
 
 PATIENCE_S: Final = 60.0
 COMMAND_S: Final = 100.0
+BACKPORTS: Final = ("systemd", "libsystemd-shared", "libsystemd0", "udev", "libudev1")
+KEYS: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PATH: Final = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PYTHON: Final = Path("/usr/bin/python3")
 """The system's own: the one that runs the tests may lie in a home, which a service can't see."""
 _BOOT: Final = """\
-mount --bind / "$1" && mount --make-private "$1" && shift && exec "$@"
+set -e
+root=$1 over=$2
+shift 2
+mount -t tmpfs tmpfs "$root"
+mkdir "$root/over" "$root/root"
+[ -z "$over" ] || cp -a "$over/." "$root/over"
+mount -t overlay overlay -o "lowerdir=$root/over:/" "$root/root"
+exec "$@"
 """
 
 
@@ -38,7 +48,7 @@ def why_not() -> str | None:
         return "booting a systemd needs root"
     if shutil.which("systemctl") is None or not Path("/lib/systemd/systemd").exists():
         return "there is no systemd to boot here: apt-get install systemd"
-    probe = [PYTHON, "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]
+    probe = [str(PYTHON), "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]
     if not PYTHON.exists() or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
         return f"{PYTHON} is not 3.11 with venv: apt-get install python3-venv"
     try:
@@ -46,6 +56,39 @@ def why_not() -> str | None:
     except RuntimeError as error:
         return str(error)
     return None
+
+
+def newer_systemd() -> Path:
+    """A folder with the files of Debian's backported systemd, to lay over the machine's own."""
+    folder = default_cache() / "debian" / "systemd-from-backports"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=default_cache()) as scratch:
+            _unpack_backports(Path(scratch))
+            (Path(scratch) / "unpacked").rename(folder)
+    return folder
+
+
+def _unpack_backports(scratch: Path) -> None:
+    """Get it from where the machine gets its packages, with lists of their own: its own stay as they are."""
+    form = "$(REPO_URI) $(RELEASE)"
+    known = subprocess.run(["apt-get", "indextargets", "--format", form], capture_output=True, text=True, check=True)
+    archive, release = next(line.split() for line in known.stdout.splitlines() if "-" not in line.split()[1])
+    (scratch / "sources").write_text(f"deb [signed-by={KEYS}] {archive} {release}-backports main\n")
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (scratch / folder).mkdir(parents=True)
+    own = {"Etc::SourceList": "sources", "Etc::SourceParts": "none", "State::Lists": "lists", "Cache": "cache"}
+    options = [part for key, place in own.items() for part in ("-o", f"Dir::{key}={scratch / place}")]
+    get = ["apt-get", *options, "--quiet", "--quiet"]
+    subprocess.run([*get, "update"], cwd=scratch, check=True, capture_output=True)
+    subprocess.run([*get, "download", *BACKPORTS], cwd=scratch, check=True, capture_output=True)
+    for package in scratch.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", package, scratch / "unpacked"], check=True)
+    for merged in ("lib", "bin", "sbin"):  # links to those below usr on the machine: a folder would hide them
+        if (scratch / "unpacked" / merged).is_dir():
+            shutil.copytree(
+                scratch / "unpacked" / merged, scratch / "unpacked/usr" / merged, symlinks=True, dirs_exist_ok=True
+            )
+            shutil.rmtree(scratch / "unpacked" / merged)
 
 
 class Machine:
@@ -104,19 +147,29 @@ class Machine:
 
 
 @contextmanager
-def machine(folder: Path, binds: Mapping[Path, str]) -> Iterator[Machine]:
-    """One, booted; `binds` are folders of this machine's, and where they can be read there."""
+def machine(folder: Path, binds: Mapping[Path, str], over: Path | None = None) -> Iterator[Machine]:
+    """One, booted; `binds` are folders of this machine's, and where they can be read there.
+
+    `over` is a folder whose files it has in place of this machine's: another systemd, unpacked.
+    """
     nspawn = debian_program("systemd-container", "usr/bin/systemd-nspawn", default_cache() / "debian")
-    root, console = folder / "root", folder / "console"
-    root.mkdir()
-    options = ["--volatile=overlay", "--register=no", "--keep-unit", "--link-journal=no", "--private-network"]
+    mounts, console = folder / "mounts", folder / "console"
+    mounts.mkdir()
+    options = [
+        f"--directory={mounts}/root",
+        "--volatile=overlay",
+        "--register=no",
+        "--keep-unit",
+        "--link-journal=no",
+        "--private-network",
+    ]
     options += ["--boot", "--console=pipe", f"--uuid={secrets.token_hex(16)}", f"--machine=ollamad-{os.getpid()}"]
     options += [f"--bind-ro={here}:{there}" for here, there in binds.items()]
+    options += ["systemd.unit=basic.target"]  # for its systemd: nothing that this machine may have installed
     with console.open("wb") as output:
         process = subprocess.Popen(
-            # The mount is this process's own: it is gone however this ends.
-            ["unshare", "--mount", "sh", "-c", _BOOT, "sh", root, nspawn, f"--directory={root}", *options]
-            + ["systemd.unit=basic.target"],
+            # The mounts are this process's own: they are gone however this ends.
+            ["unshare", "--mount", "sh", "-c", _BOOT, "sh", mounts, over or "", nspawn, *options],
             env={"PATH": PATH, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},  # as every system of today has it
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -126,8 +179,9 @@ def machine(folder: Path, binds: Mapping[Path, str]) -> Iterator[Machine]:
     try:
         yield _booted(process, console)
     finally:
-        for child in psutil.Process(process.pid).children():  # its systemd: all that it runs goes with it
-            child.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children():  # its systemd: all that it runs goes with it
+                child.send_signal(signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             process.wait(10)
         process.kill()

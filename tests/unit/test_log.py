@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ollamad.log import as_json
+from ollamad.log import Format, as_entry, as_json, format_of
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,56 @@ def test_whatever_an_event_holds_is_one_line_of_json(value: object, told: object
     line = as_json(None, "info", {"event": "e", "value": value})
     assert b"\n" not in line
     assert json.loads(line) == {"event": "e", "value": told}
+
+
+def lines(**event: Any) -> list[str]:
+    """An event as the journal gets it, where no value takes more than a line."""
+    return as_entry(None, "info", event).decode().splitlines()
+
+
+def test_the_journal_gets_a_message_to_read_and_each_fact_as_a_field() -> None:
+    assert lines(
+        event="child ready", level="warning", child="gpu1", life=2, request_id="a b", held=["x"], gone=None
+    ) == [
+        'MESSAGE=child ready child=gpu1 life=2 request_id="a b" held=["x"]',
+        "PRIORITY=4",
+        "SYSLOG_IDENTIFIER=ollamad",
+        "OLLAMAD_EVENT=child ready",
+        "OLLAMAD_CHILD=gpu1",
+        "OLLAMAD_LIFE=2",
+        "OLLAMAD_REQUEST_ID=a b",
+        'OLLAMAD_HELD=["x"]',
+    ]
+
+
+def test_a_long_value_is_whole_in_its_field_and_short_in_the_message() -> None:
+    message, *_, field = lines(event="e", line="x" * 1000)
+    assert message == f"MESSAGE=e line={'x' * 300}…"
+    assert field == f"OLLAMAD_LINE={'x' * 1000}"
+
+
+def test_a_traceback_stands_below_the_message() -> None:
+    datagram = as_entry(None, "error", {"event": "request crashed", "level": "error", "exception": "Traceback\n  x"})
+    assert b"request crashed\nTraceback\n  x\n" in datagram
+    assert b"OLLAMAD_EXCEPTION" not in datagram
+
+
+@given(st.dictionaries(st.sampled_from(["model", "path", "child"]), st.text(max_size=50) | st.integers(), max_size=3))
+def test_the_message_holds_nothing_that_a_terminal_would_obey_or_that_begins_a_field(event: dict[str, Any]) -> None:
+    message = as_entry(None, "info", {"event": "e", **event}).split(b"\n", 1)[0].decode()
+    assert message.startswith("MESSAGE=e")
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("setting", ["console", "json", "journal"])
+def test_a_format_that_is_set_is_that(setting: str) -> None:
+    assert format_of(setting, 2, {}) is Format(setting)
+
+
+def test_auto_is_console_on_a_terminal_and_json_in_a_file(tmp_path: Path) -> None:
+    master, terminal = pty.openpty()
+    with (tmp_path / "log").open("wb") as file:
+        assert format_of("auto", terminal, {}) is Format.CONSOLE
+        assert format_of("auto", file.fileno(), {"JOURNAL_STREAM": "1:1"}) is Format.JSON
+    os.close(master)
+    os.close(terminal)
