@@ -11,13 +11,14 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check clean lock dist environment bench bench-supervision bench-live bench-routing
+.PHONY: help run test test-systemd check clean lock dist environment bench bench-supervision bench-live bench-routing
 .PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover soak
 MAKEFLAGS += --no-print-directory
 
 help:
 	@echo 'make run     try it: ollamad in front of a real Ollama, downloaded if there is none (ARGS="--help" for more)'
 	@echo 'make test    everything that must hold: the checks, then the tests (ARGS="-k word" for some of them)'
+	@echo 'make test-systemd        the service, under a real systemd and a newer one; as root'
 	@echo 'make check   the checks alone: ruff, mypy, import-linter'
 	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back'
 	@echo 'make bench-live          simulated GPUs behind real nginx and behind ollamad, side by side'
@@ -38,6 +39,11 @@ run: environment
 test: check
 	@$(SAY) pytest
 	@$(BIN)/pytest $(ARGS)
+
+# Boots two systemds, this machine's and a newer one of Debian's backports; needs root. `make test` boots the first.
+test-systemd: environment
+	@$(MAKE) -s $(VENV)/.installed-dev
+	@NEWER_SYSTEMD=1 $(BIN)/pytest tests/systemd tests/unit/systemd $(ARGS)
 
 check: environment
 	@$(MAKE) -s $(VENV)/.installed-dev

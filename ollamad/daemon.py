@@ -199,11 +199,10 @@ async def _stop_when_asked(fleet: Fleet, world: World, proxy: ProxyRunner, door:
     world.presence.stops()
     log.info("stopping", grace_s=grace_s)
     await door.shut()
-    if door.outlives_us:
-        proxy.rest()
-    else:
+    if not door.outlives_us:
         fleet.refuse()
-    if not (idle := await stop.heard_before(fleet.idle(grace_s))):
+    running_out = proxy.run_out(grace_s) if door.outlives_us else fleet.idle(grace_s)
+    if not (idle := await stop.heard_before(running_out)):
         log.warning("streams cut", reason="a second signal" if idle is None else "the grace is over")
     fleet.refuse()
     fleet.stop()

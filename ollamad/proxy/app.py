@@ -32,9 +32,9 @@ class ProxyRunner(web.ServerRunner):
         self._listener = listener
         self._pool = pool
 
-    def rest(self) -> None:
-        """Take no more requests of clients that have had an answer: who goes on connects anew."""
-        self._listener.rest()
+    async def run_out(self, timeout_s: float) -> bool:
+        """Let those who are here have their answers; False where some still are here after `timeout_s`."""
+        return await self._listener.run_out(timeout_s)
 
     async def _cleanup_server(self) -> None:
         self._pool.close()

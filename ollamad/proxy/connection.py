@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 SHORT: Final = frozenset({"GET", "HEAD"})
 """Requests that are answered although the client has said that it will send no more; see `eof_received`."""
+LET_IN_S: Final = 1.0
+"""How long a client whom we have let in just before we stop may take to ask."""
 _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TURNED_AWAY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
@@ -82,6 +84,7 @@ class Connection(web.RequestHandler):
         if self.source is not None:
             self.source.abort()
         super().connection_lost(exc)
+        self.shared.moved.ring()
 
     def data_received(self, data: bytes) -> None:
         """More of a request; a head must be whole in time."""
@@ -130,15 +133,24 @@ class Connection(web.RequestHandler):
         self, message: RawRequestMessage, payload: StreamReader, writer: AbstractStreamWriter, task: asyncio.Task[None]
     ) -> web.Request:
         """The next request, about to be answered."""
-        self._asked, self._has_asked = message.method, True
+        self._asked = message.method
+        if not self._has_asked:
+            self._has_asked = True
+            self.shared.moved.ring()
         if self._half_closed and not self._messages:
             self.close()
         return web.Request(message, payload, self, writer, task, self._loop)
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether a request has come on it."""
+        return self._has_asked
+
     def rest(self) -> None:
-        """Close it once it has nothing to answer; one that has only been opened may still ask for the first time."""
-        if self._has_asked:
-            self.close()
+        """Close it once it has nothing to answer."""
+        self.close()
+        if self._asked is None and not self._messages and self.transport is not None:
+            self.transport.close()
 
     async def finish_response(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
         """Send what is left of a response."""
@@ -193,10 +205,30 @@ class Listener(web.Server):
         super().__init__(handler, request_factory=_taken, handler_cancellation=True)
         self._shared = shared
 
-    def rest(self) -> None:
-        """Take no more requests on connections that have had one."""
-        for connection in self.connections:
-            cast("Connection", connection).rest()
+    async def run_out(self, timeout_s: float) -> bool:
+        """Let those who are here have their answers, and close; False where some still are here after `timeout_s`.
+
+        Who has had an answer and goes on is to connect anew; who has only just been let in may still ask.
+        """
+        since_s = self._loop.time()
+        self._rest(lambda connection: connection.has_asked)
+        await self._until(lambda: all(one.has_asked for one in self._open()), min(timeout_s, LET_IN_S))
+        self._rest(lambda _: True)
+        return await self._until(lambda: not self._shared.connections, timeout_s - (self._loop.time() - since_s))
+
+    def _open(self) -> list[Connection]:
+        return [cast("Connection", one) for one in self.connections if one.transport is not None]
+
+    def _rest(self, which: Callable[[Connection], bool]) -> None:
+        for connection in filter(which, self._open()):
+            connection.rest()
+
+    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        deadline_s = self._loop.time() + timeout_s
+        while not condition():
+            if not await self._shared.moved.heard(max(0.0, deadline_s - self._loop.time())):
+                return condition()
+        return True
 
     def __call__(self) -> web.RequestHandler:
         """A protocol for one more client."""

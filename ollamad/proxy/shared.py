@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ollamad.config.schema import Proxy
 from ollamad.errors import CapacityError
+from ollamad.fleet.bell import Bell
 
 RETRY_AFTER_S: Final = 5
 
@@ -36,6 +37,8 @@ class Shared:
     connections_possible: int
     """As many as there are file descriptors for."""
     connections: int = 0
+    moved: Bell = field(default_factory=Bell)
+    """Rung when a connection asks for the first time, and when one is gone."""
     kept_bytes: int = 0
     """Of request bodies that are kept now, so that they can be sent again."""
 

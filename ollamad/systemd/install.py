@@ -33,8 +33,8 @@ from ollamad.systemd.writing import Say, link, remove, remove_empty, unlink, wri
 HERE: Final = Path("/")
 SOCKET: Final = "ollamad.socket"
 SERVICE: Final = "ollamad.service"
-PIPX: Final = "sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install ollamad"
-VENV: Final = "sudo python3 -m venv /opt/ollamad && sudo /opt/ollamad/bin/pip install ollamad"
+PIPX: Final = "sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install ."
+VENV: Final = "sudo python3 -m venv /opt/ollamad && sudo /opt/ollamad/bin/pip install ."
 
 
 def install(root: Path, say: Say, *, replace_ollama: bool = False) -> None:
@@ -97,7 +97,7 @@ def _refuse_where_it_cannot_run(folder: Path) -> None:
     if why := machine.why_out_of_reach(folder):
         raise StartError(
             f"the service has a user of its own, which can't run {folder}/ollamad: {why}."
-            f" Install ollamad where all may read it, and call install-service there:\n  {VENV}\nor\n  {PIPX}"
+            f" Install it where all may read it, from its folder, and call that one:\n  {VENV}\nor\n  {PIPX}"
         )
 
 

@@ -18,6 +18,7 @@ import psutil
 
 from tests.support.daemon import BASE_PORT, alive, until
 
+ASK: Final = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HAND_OVER: Final = """
 import os, sys
 for number, descriptor in enumerate(map(int, sys.argv[1:3]), 3):
@@ -36,10 +37,16 @@ os.execv(sys.argv[3], sys.argv[3:])
 class Manager:
     """What stands in for systemd: it hears, and knows the processes that it has started."""
 
-    port: int
+    proxy: socket.socket
+    """The socket that clients connect to: ours, as it is systemd's."""
     control: str
     heard: list[dict[str, str]] = field(default_factory=list)
     pid: int = 0
+
+    @property
+    def port(self) -> int:
+        port: int = self.proxy.getsockname()[1]
+        return port
 
     @property
     def url(self) -> str:
@@ -77,7 +84,7 @@ async def managed(folder: Path, orders: Path, program: Path, config: str = "") -
         steering.listen()
         ear.bind(str(folder / "notify"))
         ear.settimeout(0.0)
-        manager = Manager(port=proxy.getsockname()[1], control=control)
+        manager = Manager(proxy, control)
         asyncio.get_running_loop().add_reader(ear, manager.hear, ear)
         handed = (proxy.fileno(), steering.fileno())
         process = await asyncio.create_subprocess_exec(
@@ -100,8 +107,10 @@ async def managed(folder: Path, orders: Path, program: Path, config: str = "") -
         family = [psutil.Process(process.pid)]
         try:
             yield manager
-            family += family[0].children(recursive=True)
-            process.terminate()
+            with suppress(psutil.NoSuchProcess):
+                family += family[0].children(recursive=True)
+            with suppress(ProcessLookupError):
+                process.terminate()
             async with asyncio.timeout(30):
                 assert await process.wait() == 0, (folder / "log").read_text()
         finally:
@@ -141,22 +150,42 @@ async def test_a_reload_by_signal_or_by_command_is_told_with_its_time(
             assert answer.status == 200
         await until(lambda: manager.told("READY") == ["1"])
         os.kill(manager.pid, signal.SIGHUP)
-        await until(lambda: manager.told("READY") == ["1", "1"])
+        await until(lambda: manager.told("READY") == ["1"] * 2)
+        status, out, _ = await reloaded(manager)
+        assert (status, len(manager.told("READY"))) == (0, 3)
+        assert "goes on as reload-" in out
         (tmp_path / "c.toml").write_text("[log]\nlevel = 1\n")
-        ctl = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ollamad.cli.ctl.main", "--socket", manager.control, "reload", "--no-wait"),
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, err = await ctl.communicate()
-        assert ctl.returncode == 1
-        assert b"log.level = 1" in err
-        await until(lambda: manager.told("READY") == ["1", "1", "1"])
+        status, _, err = await reloaded(manager)
+        assert status == 1
+        assert "log.level = 1" in err
+        await until(lambda: manager.told("READY") == ["1"] * 4)
         await until(lambda: "the new configuration was refused" in manager.status())
-        assert len(manager.told("RELOADING")) == 2
+        assert len(manager.told("RELOADING")) == 3
         assert all(int(usec) > 0 for usec in manager.told("MONOTONIC_USEC"))
 
 
-async def test_while_streams_finish_the_door_is_shut_but_its_socket_is_not(
+async def reloaded(manager: Manager) -> tuple[int | None, str, str]:
+    """`ollamactl reload --no-wait`: its exit status, and what it says."""
+    ctl = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ollamad.cli.ctl.main", "--socket", manager.control, "reload", "--no-wait"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await ctl.communicate()
+    return ctl.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def asked(port: int) -> AsyncIterator[asyncio.StreamReader]:
+    """A client that has asked for something; what it reads is up to the test."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(ASK)
+    yield reader
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_while_streams_finish_the_door_is_shut_and_who_knocks_waits_for_a_successor(
     tmp_path: Path, orders: Path, odd_ollama: Path
 ) -> None:
     (orders / "all.gate").touch()
@@ -165,19 +194,23 @@ async def test_while_streams_finish_the_door_is_shut_but_its_socket_is_not(
         managed(tmp_path, orders, odd_ollama, config) as manager,
         aiohttp.ClientSession(manager.url) as session,
         session.post("/api/generate", json={"model": "m"}) as answer,
+        asked(manager.port) as idle,
     ):
         assert b"one" in await answer.content.readany()
+        assert (await idle.readuntil(b"}")).startswith(b"HTTP/1.1 200")
         await until(lambda: manager.told("READY") == ["1"])
         os.kill(manager.pid, signal.SIGTERM)
         await until(lambda: manager.status().startswith("stopping: 1 of 1 children ready, 1 stream"))
-        await until(lambda: len(manager.told("EXTEND_TIMEOUT_USEC")) >= 2)
-        # Not refused: it waits for a successor.
-        reader, writer = await asyncio.open_connection("127.0.0.1", manager.port)
-        writer.write(b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        (orders / "all.gate").unlink()
-        assert b"error" not in await answer.content.read(), "it came to its end"
-        assert reader.at_eof() is False
-        writer.close()
+        assert await idle.read() == b"", "who has had an answer is to connect anew"
+        async with asked(manager.port):
+            asks_for_time = len(manager.told("EXTEND_TIMEOUT_USEC"))
+            await until(lambda: len(manager.told("EXTEND_TIMEOUT_USEC")) >= asks_for_time + 2)
+            (orders / "all.gate").unlink()
+            assert b"error" not in await answer.content.read(), "it came to its end"
+            await until(lambda: not psutil.pid_exists(manager.pid))
+            successor, _ = manager.proxy.accept()
+            with successor:
+                assert successor.recv(4096) == ASK, "nobody else has answered"
 
 
 async def test_ready_is_said_without_a_child_after_the_wait(tmp_path: Path, orders: Path, odd_ollama: Path) -> None:

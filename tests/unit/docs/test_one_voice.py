@@ -20,6 +20,7 @@ PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 IDS: Final = [str(page.relative_to(ROOT)) for page in PAGES]
 KEYS: Final = frozenset(key_types())
 TABLES: Final = frozenset(Config.__struct_fields__)
+SUFFIXES: Final = (".py", ".md", ".toml", ".service")
 SYNONYMS: Final = frozenset({"why", "cause", "exc", "err", "msg", "message", "worker", "backend"})
 """Fields of log events that would be a second name for one that there is."""
 
@@ -35,7 +36,7 @@ def fences(text: str) -> Iterator[str]:
 @each_page
 def test_every_key_that_a_page_names_is_one(page: Path) -> None:
     named = set(re.findall(r"`([a-z_]+\.[a-z_]+)(?: ?=[^`]*)?`", page.read_text()))
-    ours = {name for name in named if name.partition(".")[0] in TABLES and not name.endswith((".py", ".md", ".toml"))}
+    ours = {name for name in named if name.partition(".")[0] in TABLES and not name.endswith(SUFFIXES)}
     assert ours <= KEYS
     spelt = re.findall(r"`\[(\w+)\] (\w+)`", page.read_text())
     assert {f"{table}.{key}" for table, key in spelt if table in TABLES} <= KEYS
