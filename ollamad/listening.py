@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -14,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from ollamad.config.address import Address, parse_address
-from ollamad.errors import StartError
+from ollamad.errors import ConfigError, Problem, StartError
 
 log = structlog.get_logger()
 
@@ -40,13 +41,20 @@ class Door:
 
 
 def address_of(key: str, text: str, inherited: Sequence[socket.socket]) -> Address:
-    """Where a listener will be: a socket that is handed over goes before the configuration's address."""
-    if not inherited:
-        return parse_address(text)
-    host, port = inherited[0].getsockname()[:2]
-    if str(address := Address(host, port)) != text:
-        log.info("systemd's socket is used", address=str(address), instead_of=text, key=key)
-    return address
+    """Where a listener will be: a socket that is handed over goes before the configuration's address.
+
+    Raises ConfigError for one that others can reach where the configuration's can't be: what is checked of an address,
+    whether strangers may use it, is checked of the configuration's.
+    """
+    wanted = parse_address(text)
+    found = [Address(*one.getsockname()[:2]) for one in inherited]
+    for address in found:
+        if _is_loopback(wanted) and not _is_loopback(address):
+            why = f"but systemd hands over {address}, which others can reach: say so here, too"
+            raise ConfigError((Problem(key, why, text, "ollamad.socket"),))
+    if found and str(found[0]) != text:
+        log.info("systemd's socket is used", address=str(found[0]), instead_of=text, key=key)
+    return found[0] if found else wanted
 
 
 async def open_door(
@@ -85,6 +93,13 @@ def _address_of_ours(address: Address, key: str) -> Iterator[None]:
             f"can't listen on {address} ([{key.replace('.', '] ')}): {error.strerror or error}{holder};"
             f" stop that, or choose another address, such as --set {key}={Address(address.host, address.port + 1)}"
         ) from error
+
+
+def _is_loopback(address: Address) -> bool:
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return address.host == "localhost"
 
 
 def _holder(port: int) -> str:
