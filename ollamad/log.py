@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -73,27 +74,37 @@ def as_entry(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
 def _fields(event: MutableMapping[str, Any]) -> Iterator[tuple[str, str]]:
     name, level = str(event.pop("event", "")), str(event.pop("level", "info"))
     told = event.pop("exception", None)
-    facts = {key: value for key, value in event.items() if value is not None}
-    shown = "".join(f" {key}={_shown(value)}" for key, value in facts.items())
+    facts = {key: _as_text(value) for key, value in event.items() if value is not None}
+    shown = "".join([f" {key}={_shown(text, event[key])}" for key, text in facts.items()])
     yield "MESSAGE", _visible(name) + shown + (f"\n{told}" if told else "")
     yield "PRIORITY", PRIORITIES.get(level, PRIORITIES["info"])
     yield "SYSLOG_IDENTIFIER", IDENTIFIER
     yield "OLLAMAD_EVENT", name
-    for key, value in facts.items():
-        yield f"OLLAMAD_{key.upper()}", value if isinstance(value, str) else _as_text(value)
+    for key, text in facts.items():
+        yield _field_name(key), text
+
+
+@cache
+def _field_name(key: str) -> str:
+    """Of a fact: keys are ours, and few."""
+    return f"OLLAMAD_{key.upper()}"
 
 
 def _as_text(value: object) -> str:
-    """A value that is no text as JSON has it."""
+    """A value as a field has it: text as it is, all else as JSON has it."""
+    if isinstance(value, str):
+        return value
+    if type(value) is int:
+        return str(value)
     return as_json(None, "", {"": value})[len('{"":') : -1].decode().strip()
 
 
-def _shown(value: object) -> str:
+def _shown(text: str, value: object) -> str:
     """A value as the message shows it: short, and text in quotes where it could be taken for more than one."""
-    text = value if isinstance(value, str) else _as_text(value)
     short = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
-    doubtful = isinstance(value, str) and (not short or " " in short or '"' in short)
-    return json.dumps(short, ensure_ascii=not short.isprintable()) if doubtful else _visible(short)
+    if isinstance(value, str) and (not short or " " in short or '"' in short):
+        return json.dumps(short, ensure_ascii=not short.isprintable())
+    return _visible(short)
 
 
 def _visible(text: str) -> str:

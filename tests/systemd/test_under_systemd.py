@@ -26,6 +26,9 @@ URL: Final = "http://127.0.0.1:11434"
 CONFIG: Final = "/etc/ollamad/config.toml"
 STORE: Final = "/var/lib/ollamad/.ollama/models"
 HASTY: Final = "/etc/systemd/system/ollamad.service.d/50-hasty.conf"
+BLOCKER: Final = "/opt/ollamad/lib/python3.11/site-packages/blocker.pth"
+BLOCK: Final = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))\n"
+"""Run by each Python of the environment when it starts: from that signal on its main thread does nothing any more."""
 GOOD: Final = '[gpus]\ncpu_children = 2\n[log]\nlevel = "debug"\n'
 
 pytestmark = pytest.mark.timeout(300)
@@ -57,7 +60,7 @@ def service(host: Machine) -> Machine:
     """It is installed and runs, by a good configuration, with models."""
     host.run("systemctl", "stop", SOCKET, SERVICE, check=False)
     host.run("systemctl", "reset-failed", check=False)
-    host.run("rm", "-f", HASTY)
+    host.run("rm", "-f", HASTY, BLOCKER)
     host.write(CONFIG, GOOD)
     host.run("/opt/ollamad/bin/ollamad", "install-service")
     host.run("sh", "-c", f"cp -r /srv/models/. {STORE} && chown -R ollamad: /var/lib/ollamad")
@@ -156,10 +159,12 @@ def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_aloud(service
     assert chat(service, 3) == recitation(WORDS, 3)
 
 
-def test_a_stopped_process_is_ended_by_the_watchdog_and_started_again(service: Machine) -> None:
+@pytest.mark.parametrize("how", ["the process is stopped", "its event loop is stopped"])
+def test_what_stands_still_is_ended_by_the_watchdog_and_started_again(service: Machine, how: str) -> None:
+    service.write(BLOCKER, BLOCK)
     hurry(service, "WatchdogSec=2", "TimeoutAbortSec=2")
-    stopped, before = main_pid(service), processes(service)
-    service.run("kill", "-STOP", str(stopped))
+    before = processes(service)
+    service.run("kill", "-STOP" if "process" in how else "-USR1", str(main_pid(service)))
     service.until(SERVICE, NRestarts="1", ActiveState="active")
     assert processes(service).isdisjoint(before)
     assert "Watchdog timeout" in service.journal(SERVICE)
