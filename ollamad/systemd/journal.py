@@ -21,8 +21,6 @@ FIELD_MAX_BYTES: Final = 8192
 """A longer value is cut: what a child prints is not longer (`ollama.output.LINE_MAX_BYTES`)."""
 ENTRY_MAX_BYTES: Final = 64 * 1024
 """Fields that would go over it are left out: a datagram that is too large for the socket is not sent at all."""
-SIMPLE_MAX: Final = FIELD_MAX_BYTES // 10
-"""Characters of an entry that can't hold a value that is too long: one takes ten bytes at most (`\\U0010ffff`)."""
 _LENGTH: Final = struct.Struct("<Q")
 _CUT: Final = b"[cut]"
 
@@ -43,9 +41,10 @@ def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:
 def entry(fields: Iterable[tuple[str, str]]) -> bytes:
     """One datagram. Names must be the journal's: capitals, digits and `_`, no `_` before them."""
     fields = tuple(fields)
-    simple = "".join([f"{name}={value}\n" for name, value in fields])
-    if len(simple) <= SIMPLE_MAX and simple.count("\n") == len(fields):  # nearly all are so, and there are many
-        return simple.encode("utf-8", "backslashreplace")
+    lines = "".join([f"{name}={value}\n" for name, value in fields])
+    simple = lines.encode("utf-8", "backslashreplace")
+    if len(simple) <= FIELD_MAX_BYTES and lines.count("\n") == len(fields):  # nearly all are so, and there are many
+        return simple
     room, parts = ENTRY_MAX_BYTES, []
     for name, text in fields:
         value = text.encode("utf-8", "backslashreplace")

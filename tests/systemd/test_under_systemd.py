@@ -27,7 +27,7 @@ CONFIG: Final = "/etc/ollamad/config.toml"
 STORE: Final = "/var/lib/ollamad/.ollama/models"
 HASTY: Final = "/etc/systemd/system/ollamad.service.d/50-hasty.conf"
 BLOCKER: Final = "/opt/ollamad/lib/python3.11/site-packages/blocker.pth"
-BLOCK: Final = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))\n"
+BLOCK: Final = "import signal; signal.signal(signal.SIGUSR1, lambda *_: __import__('time').sleep(3600))\n"
 """Run by each Python of the environment when it starts: from that signal on its main thread does nothing any more."""
 GOOD: Final = '[gpus]\ncpu_children = 2\n[log]\nlevel = "debug"\n'
 
