@@ -24,6 +24,7 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
 IDENTIFIER: Final = "ollamad"
 PRIORITIES: Final[Mapping[str, str]] = {"debug": "7", "info": "6", "warning": "4", "error": "3", "critical": "2"}
 """A level as syslog(3) counts it."""
+_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 SHOWN_MAX: Final = 300
 """A longer value is shortened where it stands in the message; its own field has all of it."""
 
@@ -103,7 +104,7 @@ def _shown(text: str, value: object) -> str:
     """A value as the message shows it: short, and text in quotes where it could be taken for more than one."""
     short = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
     if isinstance(value, str) and (not short or " " in short or '"' in short):
-        return json.dumps(short, ensure_ascii=not short.isprintable())
+        return _quoted(short) if short.isprintable() else json.dumps(short)
     return _visible(short)
 
 

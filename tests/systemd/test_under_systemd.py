@@ -198,6 +198,7 @@ def test_no_connection_is_lost_or_refused_while_it_is_restarted(service: Machine
             answers += knocking.communicate()[0].splitlines(keepends=True)
     assert len(answers) > len(knockers)
     assert set(answers) == {"200\n"}
+    assert "2 of 2 children" in service.run("ollamactl", "status"), "its socket has outlived them all"
 
 
 def test_it_stops_within_its_limit_and_nothing_of_it_is_left(service: Machine) -> None:
