@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -168,20 +168,9 @@ async def _run(config: Config, program: Program, world: World, on_listening: Cal
                 agents = answering(
                     lambda: AgentProtocol(fleet.whole_snapshot), "status.agent_listen", config.status.agent_listen
                 )
-                async with agents, asyncio.TaskGroup() as tasks:
-                    warden = tasks.create_task(keep_warden(instance), name="warden")
-                    children = tasks.create_task(fleet.run(), name="fleet")
-                    minders = [
-                        tasks.create_task(_stop_when_asked(fleet, world, proxy, door), name="stop"),
-                        tasks.create_task(_reload_when_asked(operations, world.hangup), name="reload"),
-                        tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
-                        tasks.create_task(control.run(), name="control"),
-                        tasks.create_task(board.run(), name="dashboard"),
-                        tasks.create_task(world.presence.run(Standings(fleet).look), name="presence"),
-                    ]
-                    await children
-                    for minder in (*minders, warden):  # the warden lives longest
-                        minder.cancel()
+                async with agents:
+                    stopping = _stop_when_asked(fleet, world, proxy, door)
+                    await _run_fleet(fleet, operations, control, board, instance, world, stopping)
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -189,6 +178,33 @@ async def _run(config: Config, program: Program, world: World, on_listening: Cal
     finally:
         gpu_thread.close()
     log.info("ollamad stopped")
+
+
+async def _run_fleet(
+    fleet: Fleet,
+    operations: Operations,
+    control: ControlFace,
+    board: Board,
+    instance: str,
+    world: World,
+    stopping: Coroutine[object, object, None],
+) -> None:
+    """Run the children until `stopping` has stopped them; the warden lives longest."""
+    async with asyncio.TaskGroup() as tasks:
+        warden = tasks.create_task(keep_warden(instance), name="warden")
+        children = tasks.create_task(fleet.run(), name="fleet")
+        minders = [
+            tasks.create_task(stopping, name="stop"),
+            tasks.create_task(_reload_when_asked(operations, world.hangup), name="reload"),
+            tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
+            tasks.create_task(control.run(), name="control"),
+            tasks.create_task(board.run(), name="dashboard"),
+            tasks.create_task(world.presence.run(Standings(fleet).look), name="presence"),
+        ]
+        await children
+        for minder in minders:
+            minder.cancel()
+        warden.cancel()
 
 
 async def _stop_when_asked(fleet: Fleet, world: World, proxy: ProxyRunner, door: Door) -> None:

@@ -27,7 +27,7 @@ STARTING_BEAT_S: Final = 0.1
 """The same while we start: whoever waits for READY should not wait longer than it takes."""
 BEATS_IN_WATCHDOG: Final = 4
 """The watchdog is fed so often in its time: some beats may be late, or lost."""
-PATIENCE_S: Final = 15.0
+MORE_TIME: Final = str(15 * USEC)
 """While we start or stop, systemd is asked for so much more time with each beat; a stopped loop asks no more."""
 
 
@@ -97,7 +97,7 @@ class Presence:
             self._stage = Stage.RUNNING
             state["READY"] = "1"
         if self._stage in {Stage.STARTING, Stage.STOPPING}:
-            state["EXTEND_TIMEOUT_USEC"] = str(int(PATIENCE_S * USEC))
+            state["EXTEND_TIMEOUT_USEC"] = MORE_TIME
         if self._manager.watchdog_s is not None and self._moves(standing):
             state["WATCHDOG"] = "1"
         status = self._status(standing)
@@ -109,7 +109,7 @@ class Presence:
     def stops(self) -> None:
         """We were told to stop: it may take as long as the streams that we let finish."""
         self._stage = Stage.STOPPING
-        self._manager.send({"STOPPING": "1"})
+        self._manager.send({"STOPPING": "1", "EXTEND_TIMEOUT_USEC": MORE_TIME})
 
     def reloaded(self) -> None:
         """A new configuration is in force; the children may still follow, one by one."""

@@ -116,6 +116,11 @@ class Machine:
             timeout=COMMAND_S,
         )
 
+    def started(self, *command: str) -> subprocess.Popen[str]:
+        """A command in it that goes on."""
+        inside = ["nsenter", "-t", str(self.leader), "-m", "-p", "-u", "-i", "-C", "-n", *command]
+        return subprocess.Popen(inside, env={"PATH": PATH}, stdout=subprocess.PIPE, text=True)
+
     def write(self, path: str, text: str) -> None:
         """Put a file there."""
         self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", path, text=text)

@@ -211,6 +211,19 @@ def test_it_stops_within_its_limit_and_nothing_of_it_is_left(service: Machine) -
     assert "State 'stop-sigterm' timed out" not in service.journal(SERVICE)
 
 
+def test_a_stop_takes_as_long_as_the_streams_that_may_finish(service: Machine) -> None:
+    service.write(CONFIG, GOOD + "[proxy]\nshutdown_grace_s = 600.0\n")
+    hurry(service, "TimeoutStopSec=2")
+    body = {"model": RECITE, "prompt": "go", "options": {"num_predict": 6000}}
+    with service.started("curl", "-sSN", f"{URL}/api/generate", "-d", json.dumps(body)) as stream:
+        assert stream.stdout is not None
+        assert "w0" in stream.stdout.readline()
+        service.run("systemctl", "stop", SOCKET, SERVICE)
+        *_, last = stream.stdout.read().splitlines()
+    assert json.loads(last)["eval_count"] == 6000
+    assert service.show(SERVICE, "Result") == {"Result": "success"}
+
+
 def test_a_bad_configuration_at_start_is_told_and_not_tried_for_ever(service: Machine) -> None:
     service.write(CONFIG, "[proxy]\nlisten = 1\n")
     assert service.result("systemctl", "restart", SERVICE).returncode != 0

@@ -72,7 +72,7 @@ def test_the_status_is_told_when_it_changes_and_not_again(presence: Presence, ma
 def test_while_it_stops_it_asks_for_more_time_with_each_beat(presence: Presence, manager: Manager) -> None:
     running(presence, manager)
     presence.stops()
-    assert manager.take() == {"STOPPING": "1"}
+    assert manager.take() == {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "15000000"}
     presence.tell(READY, 1.0)
     assert manager.take() == {
         "EXTEND_TIMEOUT_USEC": "15000000",
