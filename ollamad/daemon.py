@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -25,6 +27,7 @@ import structlog
 from aiohttp import web
 
 from ollamad import __version__
+from ollamad.access.access import Access
 from ollamad.config import Config
 from ollamad.config.address import Address, parse_address
 from ollamad.control.face import Claim, ControlFace, claim
@@ -48,6 +51,7 @@ from ollamad.signals import Signals
 from ollamad.status.agent import AgentProtocol
 from ollamad.status.app import status_runner
 from ollamad.status.board import Board
+from ollamad.status.guard import Guard
 from ollamad.status.metrics import metrics
 from ollamad.status.models import whole_status
 from ollamad.status.own import OwnProcess
@@ -106,30 +110,39 @@ async def _run(
         gpus = [gpu for child in plans for gpu in child.gpus]
         devices = Devices(Telemetry.configured(gpu_thread, gpus, config.gpus), config.gpus.sample_interval_s)
         instance = own_mark()
+        access = Access(config, str(Path.home()))
         async with child_session(config.proxy) as session:
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
-            operations = Operations(fleet, reread, lambda new: set_up_log(new.log))
-            proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen))
+            operations = Operations(fleet, access.reread(reread), _applied(access))
+            proxy = proxy_runner(fleet, session, parse_address(config.proxy.listen), access.keyring)
             board, own = Board(fleet.whole_snapshot, fleet.tallies, config.status), OwnProcess()
             status = status_runner(
                 fleet.whole_snapshot,
                 fleet.synchronizer.view,
                 lambda: metrics(fleet.whole_snapshot(), fleet.tallies, own.read()),
                 board,
+                Guard(
+                    access.keyring,
+                    parse_address(config.status.listen),
+                    config.status.allow_unauthenticated,
+                    lambda: fleet.config.proxy.allowed_hosts,
+                ),
             )
             control = ControlFace(
                 ours,
                 config.control,
                 operations,
                 lambda: whole_status(fleet.whole_snapshot(), fleet.synchronizer.view()),
+                access.keyring,
             )
             try:
                 await control.open()
                 listening = Listening(
-                    proxy=await _listen(proxy, "proxy.listen", config.proxy.listen),
-                    status=await _listen(status, "status.listen", config.status.listen),
+                    proxy=await _listen(proxy, "proxy.listen", config.proxy.listen, access.proxy_tls),
+                    status=await _listen(status, "status.listen", config.status.listen, access.status_tls),
                 )
                 control.about.proxy, control.about.status = str(listening.proxy), str(listening.status)
+                control.about.tls = access.proxy_tls is not None
                 on_listening(listening)
                 for note in notes:
                     note.tell()
@@ -146,7 +159,7 @@ async def _run(
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
                 async with _telling_agents(fleet.whole_snapshot, config.status.agent_listen):
-                    await _run_fleet(fleet, operations, control, board, instance, signals)
+                    await _run_fleet(fleet, operations, control, board, access, instance, signals)
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -161,6 +174,7 @@ async def _run_fleet(
     operations: Operations,
     control: ControlFace,
     board: Board,
+    access: Access,
     instance: str,
     signals: tuple[Signals, Signals],
 ) -> None:
@@ -175,11 +189,22 @@ async def _run_fleet(
             tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
             tasks.create_task(control.run(), name="control"),
             tasks.create_task(board.run(), name="dashboard"),
+            tasks.create_task(access.run(), name="access"),
         ]
         await children
         for minder in minders:
             minder.cancel()
         warden.cancel()
+
+
+def _applied(access: Access) -> Callable[[Config], None]:
+    """What is to be done with a configuration that is in force from now on."""
+
+    def applied(config: Config) -> None:
+        set_up_log(config.log)
+        access.renew()
+
+    return applied
 
 
 async def _stop_when_asked(fleet: Fleet, stop: Signals) -> None:
@@ -207,12 +232,12 @@ async def _reload_when_asked(operations: Operations, hangup: Signals) -> None:
             log.warning("reload refused", reason=str(error))
 
 
-async def _listen(runner: web.BaseRunner, key: str, text: str) -> Address:
+async def _listen(runner: web.BaseRunner, key: str, text: str, tls: ssl.SSLContext | None) -> Address:
     """Open one listener. Raises StartError where the address can't be had, naming who has it."""
     address = parse_address(text)
     await runner.setup()
     with _address_of_ours(address, key):
-        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
+        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG, ssl_context=tls).start()
     host, port = runner.addresses[0][:2]
     return Address(host, port)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from ollamad.control.access import Access, user_name
 from ollamad.control.claim import BACKLOG, Peer, peer_of
 from ollamad.control.endpoints import ENDPOINTS, Endpoint
-from ollamad.control.handlers import PEER, Handlers, all_of
+from ollamad.control.handlers import MAY_CHANGE, PEER, Handlers, all_of
 from ollamad.errors import ClientError, OllamadError, OperationFailed, UnknownChild
 
 log = structlog.get_logger()
@@ -68,9 +68,10 @@ class _Guarded:
         """Answer, if this peer may ask. All that changes something is logged, with who asked; looking only at debug."""
         peer = _peer(request)
         request[PEER] = peer
+        request[MAY_CHANGE] = self.access.may_change(peer)
         changes = self.endpoint.changes
         facts = {"method": request.method, "path": request.path, "pid": peer.pid, "user": user_name(peer.uid)}
-        if changes and not self.access.may_change(peer):
+        if changes and not request[MAY_CHANGE]:
             log.warning("control refused", **facts)
             raise ClientError(403, self.access.refusal(peer))
         log.log(_INFO if changes else _DEBUG, "control asked", **facts)

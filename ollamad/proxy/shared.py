@@ -8,8 +8,10 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from ollamad.access.addresses import Crowd
+from ollamad.access.keyring import Holder
 from ollamad.config.schema import Proxy
-from ollamad.errors import CapacityError
+from ollamad.errors import CapacityError, ClientError
 
 RETRY_AFTER_S: Final = 5
 
@@ -36,6 +38,8 @@ class Shared:
     connections_possible: int
     """As many as there are file descriptors for."""
     connections: int = 0
+    crowd: Crowd = field(default_factory=Crowd)
+    """Connections by address, those of trusted proxies left out."""
     kept_bytes: int = 0
     """Of request bodies that are kept now, so that they can be sent again."""
 
@@ -63,6 +67,8 @@ class Shared:
         """A request is over."""
         self.kept_bytes -= trip.kept_bytes
         trip.kept_bytes = 0
+        if trip.holder is not None:
+            trip.holder.leaves()
 
 
 @dataclass(slots=True)
@@ -74,6 +80,10 @@ class Trip:
     for_client: tuple[tuple[str, str], ...] = ()
     """Header fields for the response: what a browser must know."""
     kept_bytes: int = field(default=0)
+    holder: Holder | None = None
+    """Whose key it came with; None where no keys are asked for."""
+    stranger: ClientError | None = None
+    """What is wrong with the key that it came with, or came without."""
 
 
 TRIP: Final = web.RequestKey("trip", Trip)

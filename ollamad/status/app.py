@@ -15,6 +15,7 @@ from ollamad.routing.snapshot import Snapshot
 from ollamad.status.board import Board
 from ollamad.status.dashboard import load_page, load_schema
 from ollamad.status.exposition import CONTENT_TYPE
+from ollamad.status.guard import Guard
 from ollamad.status.models import whole_status
 from ollamad.status.view import is_ready
 
@@ -25,14 +26,18 @@ FRESH_S: Final = 0.1
 
 
 def status_runner(
-    look: Callable[[], Snapshot], look_at_models: Callable[[], ModelsView], scrape: Callable[[], str], board: Board
+    look: Callable[[], Snapshot],
+    look_at_models: Callable[[], ModelsView],
+    scrape: Callable[[], str],
+    board: Board,
+    guard: Guard | None = None,
 ) -> web.AppRunner:
     """The status listener, not yet listening.
 
-    `look` gives the snapshot, `look_at_models` how it stands with models, `scrape` the metrics.
+    `look` gives the snapshot, `look_at_models` how it stands with models, `scrape` the metrics; `guard` says who may.
     """
     answers = _Answers(look, look_at_models, scrape, board)
-    application = web.Application()
+    application = web.Application(middlewares=[] if guard is None else [guard.middleware()])
     application.router.add_get("/", answers.dashboard)
     application.router.add_get("/events", answers.events, allow_head=False)
     application.router.add_get("/status", answers.status)

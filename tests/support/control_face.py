@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from ollamad.access.keyring import Keyring
 from ollamad.config.load import did_you_mean
 from ollamad.config.schema import Control
 from ollamad.control.access import access_of, ownership_of
@@ -198,6 +199,7 @@ async def face(
     settings: Control | None = None,
     puppets: Puppets | None = None,
     proxy: str = "127.0.0.1:1",
+    keys_file: Path | None = None,
 ) -> AsyncIterator[Face]:
     """A control face for as long as the block lasts."""
     settings, puppets = settings or Control(), puppets or Puppets()
@@ -206,6 +208,7 @@ async def face(
         puppets,
         lambda: status(puppets.snapshot()),
         lambda: {"pid": 1, "uptime_s": 75.0, "proxy": proxy, "status": "127.0.0.1:2", "socket": str(path)},
+        Keyring(keys_file, keys_max=3),
     )
     runner = control_runner(Handlers(services, running), access_of(settings))
     await runner.setup()
