@@ -127,6 +127,7 @@ async def _run(
                     config.status.allow_unauthenticated,
                     lambda: fleet.config.proxy.allowed_hosts,
                 ),
+                config.status.connections_max,
             )
             control = ControlFace(
                 ours,

@@ -15,6 +15,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from ollamad.access.addresses import network_of
+from ollamad.access.malformed import what_was_wrong
 from ollamad.proxy.forwarded import TrustedProxies
 from ollamad.proxy.shapes import error_body, error_response
 from ollamad.proxy.shared import Shared, Source
@@ -154,8 +155,8 @@ class Connection(web.RequestHandler):
         """Answer what could not be read as a request, in the shape of the API."""
         if request.writer.output_size > 0:
             raise ConnectionError("a response has been begun")
-        reason = message or (str(exc) if exc else "the request could not be read")
-        log.info("request malformed", client=request.remote, status=status, reason=reason[:200])
+        reason = what_was_wrong(message or str(exc or ""))
+        log.info("request malformed", client=request.remote, status=status, reason=reason)
         response = error_response(request.path, status, reason)
         response.headers["Server"] = "ollamad"
         response.force_close()

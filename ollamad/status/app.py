@@ -16,6 +16,7 @@ from ollamad.status.board import Board
 from ollamad.status.dashboard import load_page, load_schema
 from ollamad.status.exposition import CONTENT_TYPE
 from ollamad.status.guard import Guard
+from ollamad.status.listener import StatusRunner
 from ollamad.status.models import whole_status
 from ollamad.status.view import is_ready
 
@@ -31,6 +32,7 @@ def status_runner(
     scrape: Callable[[], str],
     board: Board,
     guard: Guard | None = None,
+    connections_max: int = 512,
 ) -> web.AppRunner:
     """The status listener, not yet listening.
 
@@ -46,7 +48,7 @@ def status_runner(
     application.router.add_get("/healthz", answers.healthz)
     application.router.add_get("/readyz", answers.readyz)
     application.on_shutdown.append(answers.close)
-    return web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
+    return StatusRunner(application, connections_max)
 
 
 class _Answers:

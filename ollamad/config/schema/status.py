@@ -33,6 +33,9 @@ class Status(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ""
     tls_key: Annotated[str, Meta(description="Its private key, PEM, without a passphrase, not readable for all.")] = ""
+    connections_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Monitors and browsers connected at once; one more is cut.")
+    ] = 512
     refresh_interval_s: Annotated[
         float,
         Meta(ge=0.1, le=60.0, description="How often the dashboard is told anew; one rendering serves all who look."),

@@ -73,6 +73,7 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "access.keys_file": st.sampled_from(["", "/etc/ollamad/keys.toml", "~/keys.toml"]),
     "access.keys_max": COUNTS,
     "access.look_interval_s": SECONDS,
+    "status.connections_max": COUNTS,
     "status.allow_unauthenticated": st.booleans(),
     "status.tls_certificate": st.just(""),
     "status.tls_key": st.just(""),
