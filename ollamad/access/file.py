@@ -34,7 +34,7 @@ class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_keys(path: Path) -> dict[str, Key]:
     """All keys by their id; none where there is no file yet. Raises ConfigError with what to do."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would be waited for
             if problem := _why_not_trusted(os.fstat(file.fileno()), path):
                 raise _refused(path, problem)
             text = file.read(SIZE_MAX_BYTES)

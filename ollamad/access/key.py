@@ -45,7 +45,7 @@ class Scope(Enum):
 KeyName = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)",
         extra={"expected": "a name of at most 64 letters, digits and ._@-, such as chat-ui"},
     ),
 ]
