@@ -40,6 +40,7 @@ GROWTH_MAX_BYTES: Final = 16 * 1024**2
 SETTLED_S: Final = 5.0
 STATUS_SHARE: Final = 0.1
 """Of the requests, those that go to the status listener."""
+CRASH: Final = re.compile(r"Traceback|crashed|fault")
 STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
 LIMITS: Final = {"header_timeout_s": 2.0, "body_timeout_s": 2.0, "linger_s": 0.2, "ready_wait_s": 1.0}
 
@@ -146,7 +147,7 @@ async def measure(requests: int, seed: int, folder: Path) -> dict[str, Any]:
         await storm.probe()
         after = await _look(party)
     log = (folder / "ollamad.log").read_text(errors="replace")
-    crashes = [line for line in log.splitlines() if "crashed" in line or "Traceback" in line or "fault" in line]
+    crashes = Counter(_crash(line) for line in log.splitlines() if CRASH.search(line))
     return {
         "requests": storm.sent,
         "seed": seed,
@@ -155,8 +156,17 @@ async def measure(requests: int, seed: int, folder: Path) -> dict[str, Any]:
         "slowest_probe_s": round(storm.slowest_probe_s, 3),
         "before": before,
         "after": after,
-        "crashes": crashes[:20],
+        "crashes": dict(crashes.most_common(20)),
     }
+
+
+def _crash(line: str) -> str:
+    """Where it was, and what: the numbers in it are another each time."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return line[:200]
+    return f"{told.get('event')} {told.get('path')}: {str(told.get('exception')).splitlines()[-1][:100]}"
 
 
 async def _look(party: Party) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -85,6 +86,8 @@ class Connection(web.RequestHandler):
         """Answer what could not be read as a request, or could not be answered."""
         if request.writer.output_size > 0:
             raise ConnectionError("a response has been begun")
+        if isinstance(exc, UnicodeError):  # aiohttp says 500 of a field that is no text, where it is to be told of
+            exc, status = HttpProcessingError(message="a header field is no text"), HTTPStatus.BAD_REQUEST
         known = isinstance(exc, HttpProcessingError)
         told = what_was_wrong(message or str(exc)) if known else "a fault of ollamad's own; its log has the details"
         if not known:
