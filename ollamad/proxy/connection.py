@@ -95,8 +95,7 @@ class Connection(web.RequestHandler):
             self._turn_away()
             return
         super().data_received(data)
-        waiting = self._waiter is not None and not self._waiter.done()
-        if not waiting:
+        if not self._awaits_head:
             _cancel(self._head_due)
             self._head_due = None
         elif data and self._head_due is None:
@@ -165,6 +164,11 @@ class Connection(web.RequestHandler):
     def log_exception(self, *_arguments: Any, **_more: Any) -> None:
         """Aiohttp tells of clients that break off as of errors; the handler has told of it already."""
 
+    @property
+    def _awaits_head(self) -> bool:
+        """Whether no request is whole yet, or being answered; also before aiohttp's task has begun, as TLS has it."""
+        return self._asked is None and not self._messages
+
     def _is_one_of_a_crowd(self, peer: str) -> bool:
         """Whether its address has more connections than one client may; a trusted proxy speaks for many."""
         settings = self.shared.settings
@@ -180,7 +184,7 @@ class Connection(web.RequestHandler):
 
     def _head_is_late(self) -> None:
         self._head_due = None
-        if self.transport is not None and self._waiter is not None and not self._waiter.done():
+        if self.transport is not None and self._awaits_head:
             log.info("client too slow", waited_for="its request's head")
             self.transport.write(_LATE)
             self.force_close()

@@ -75,7 +75,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """More of a request; a head must be whole in time."""
         super().data_received(data)
-        if self._waiter is None or self._waiter.done():
+        if self._messages or self._current_request is not None:
             self._head_is_here()
         elif data and self._head_due is None:
             self._expect_head()

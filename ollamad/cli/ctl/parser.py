@@ -212,7 +212,10 @@ def _later(text: str) -> str:
     amount, unit = text[:-1], text[-1:]
     if amount.isdecimal() and unit in _UNITS:
         return (datetime.now(UTC) + timedelta(**{_UNITS[unit]: int(amount)})).isoformat(timespec="seconds")
-    found = datetime.fromisoformat(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError('a time such as "12h", "90d" or "2027-12-31" is expected') from None
     return (found if found.tzinfo else found.astimezone()).isoformat(timespec="seconds")
 
 
