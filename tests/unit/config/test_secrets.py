@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ollamad.config import Setting, load, parse_flag
 from ollamad.config.load import from_environment
 from ollamad.config.render import render_effective
-from ollamad.config.secrets import HIDDEN, is_secret, shown
+from ollamad.config.secrets import HIDDEN, hidden_in, is_secret, secrets_in, shown
 from ollamad.errors import ConfigError
 from tests.unit.config.loading import HOME
 
@@ -58,3 +58,13 @@ def test_no_problem_of_a_configuration_tells_a_secret(settings: list[Setting]) -
 @given(st.sampled_from(SECRETS), st.text(min_size=1, max_size=20))
 def test_whatever_it_is_it_is_not_shown(name: str, value: str) -> None:
     assert shown("env", {name: value}) == {name: HIDDEN}
+
+
+def test_a_child_that_prints_its_environment_tells_no_secret() -> None:
+    environment = {"OLLAMA_API_KEY": "geheim", "HTTPS_PROXY": "http://me:geheim2@proxy:1", "PATH": "/bin", "A_KEY": "1"}
+    found = secrets_in(environment)
+    assert found == ("geheim", "me:geheim2")
+    line = f"server config env={environment}"
+    assert "geheim" not in hidden_in(line, found)
+    assert "http://(hidden)@proxy:1" in hidden_in(line, found)
+    assert "/bin" in hidden_in(line, found)
