@@ -19,10 +19,11 @@ def is_secret(name: str) -> bool:
 
 
 def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The texts in an environment that nobody should see, wherever they turn up."""
+    """The texts in an environment that nobody should see, wherever they turn up; the longest first."""
     whole = [value for name, value in environment.items() if is_secret(name)]
     passwords = [found.removesuffix("@") for value in environment.values() for found in _PASSWORD.findall(value)]
-    return tuple(text for text in (*whole, *passwords) if len(text) >= LENGTH_MIN)
+    found = {text for text in (*whole, *passwords) if len(text) >= LENGTH_MIN}
+    return tuple(sorted(found, key=lambda text: (-len(text), text)))
 
 
 def hidden_in(text: str, secrets: Iterable[str]) -> str:

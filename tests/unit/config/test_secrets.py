@@ -63,7 +63,7 @@ def test_whatever_it_is_it_is_not_shown(name: str, value: str) -> None:
 def test_a_child_that_prints_its_environment_tells_no_secret() -> None:
     environment = {"OLLAMA_API_KEY": "geheim", "HTTPS_PROXY": "http://me:geheim2@proxy:1", "PATH": "/bin", "A_KEY": "1"}
     found = secrets_in(environment)
-    assert found == ("geheim", "me:geheim2")
+    assert found == ("me:geheim2", "geheim")
     line = f"server config env={environment}"
     assert "geheim" not in hidden_in(line, found)
     assert "http://(hidden)@proxy:1" in hidden_in(line, found)
