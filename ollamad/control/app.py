@@ -98,7 +98,8 @@ async def _errors_as_json(request: web.Request, handler: Handle) -> web.StreamRe
         return web.json_response({"error": str(error)}, status=_status(error))
     except web.HTTPException as error:
         told = f"{request.method} {request.path}: {error.reason}; GET /v1/openapi.json tells what there is"
-        return web.json_response({"error": told}, status=error.status)
+        allowed = {name: value for name, value in error.headers.items() if name == "Allow"}
+        return web.json_response({"error": told}, status=error.status, headers=allowed)
     except Exception:
         log.exception("control fault", method=request.method, path=request.path)
         return web.json_response({"error": "a fault of ollamad's own; its log has the details"}, status=500)

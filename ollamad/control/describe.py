@@ -60,7 +60,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "in": "query",
             "description": parameter.meaning,
             "required": not parameter.is_flag,
-            "schema": {"enum": ["0", "1"], "default": "0"} if parameter.is_flag else {"type": "string"},
+            "schema": {"enum": ["0", "1"], "default": "0"} if parameter.is_flag else {"type": "string", "minLength": 1},
         }
         for parameter in endpoint.query
     ]

@@ -14,6 +14,7 @@ from ollamad.fleet.models_view import ModelsView
 from ollamad.routing.snapshot import Snapshot
 from ollamad.status.board import Board
 from ollamad.status.dashboard import load_page, load_schema
+from ollamad.status.describe import openapi
 from ollamad.status.exposition import CONTENT_TYPE
 from ollamad.status.guard import Guard
 from ollamad.status.listener import StatusRunner
@@ -44,6 +45,7 @@ def status_runner(
     application.router.add_get("/events", answers.events, allow_head=False)
     application.router.add_get("/status", answers.status)
     application.router.add_get("/status.schema.json", answers.schema)
+    application.router.add_get("/openapi.json", answers.description)
     application.router.add_get("/metrics", answers.metrics)
     application.router.add_get("/healthz", answers.healthz)
     application.router.add_get("/readyz", answers.readyz)
@@ -67,6 +69,7 @@ class _Answers:
         self._board = board
         self._page = load_page()
         self._schema = load_schema()
+        self._description = openapi()
         self._scraped = b""
         self._scraped_s = -FRESH_S
 
@@ -75,6 +78,9 @@ class _Answers:
 
     async def schema(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._schema, content_type="application/schema+json")
+
+    async def description(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._description)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         now_s = time.monotonic()
