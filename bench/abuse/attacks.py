@@ -159,6 +159,12 @@ async def _guess(party: Party) -> str:
     return _each(found)
 
 
+async def _inject(party: Party) -> str:
+    """What would end a line of the log, or colour the terminal that shows it."""
+    path = b"/x%0a%7b%22event%22:%22forged%22%7d%1b[2J"
+    return status_of(await exchange(party.port, _get(path, fields=b"X-Request-Id: a\xc2\x85b\xe2\x80\xae\r\n")))
+
+
 async def _split(party: Party) -> str:
     """A header of ours in what is echoed."""
     answer = await exchange(party.port, _get(fields=b"X-Request-Id: a%0d%0aSet-Cookie: owned=1\x85\r\n"))
@@ -230,10 +236,13 @@ ATTACKS: Final = (
     ),
     Attack("CONNECT", "400|405", "refused", _sends(b"CONNECT evil.example:443 HTTP/1.1\r\n%b\r\n" % LOCAL)),
     Attack("a Go server's profiler", "404", "/debug/ is not passed on", _sends(_get(b"/debug/pprof/heap"))),
+    Attack(
+        "a line's end and an escape in a path and an id (log injection)", "404|200", "one line of JSON each", _inject
+    ),
     Attack("300 invented models", "[0-9] series", "status.models_max", _series),
     Attack("no key", "401", "access.keys_file", _sends(_get()), closed=True),
     Attack(
-        "200 guessed keys", "(149|150)x 401, (50|51)x 429", "proxy.requests_per_client_per_minute", _guess, closed=True
+        "200 guessed keys", "1[0-5][0-9]x 401, [45][0-9]x 429", "proxy.requests_per_client_per_minute", _guess, closed=True
     ),
 )
 
