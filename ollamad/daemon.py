@@ -28,6 +28,7 @@ from aiohttp import web
 
 from ollamad import __version__
 from ollamad.access.access import Access
+from ollamad.access.site import SecureSite
 from ollamad.config import Config
 from ollamad.config.address import Address, parse_address
 from ollamad.control.face import Claim, ControlFace, claim
@@ -63,6 +64,8 @@ LEFTOVERS_S: Final = 10.0
 ABANDON_AFTER_S: Final = 10.0
 """How long a child may still be there after its TERM should have been followed by KILL."""
 
+HANDSHAKE_S: Final = 10.0
+"""For a client's side of TLS, which takes two round trips."""
 BACKLOG: Final = 4096
 """Clients that may connect at once before one of them is looked at; the kernel has a limit of its own (somaxconn)."""
 
@@ -238,9 +241,15 @@ async def _listen(runner: web.BaseRunner, key: str, text: str, tls: ssl.SSLConte
     address = parse_address(text)
     await runner.setup()
     with _address_of_ours(address, key):
-        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG, ssl_context=tls).start()
+        await _site(runner, address, tls).start()
     host, port = runner.addresses[0][:2]
     return Address(host, port)
+
+
+def _site(runner: web.BaseRunner, address: Address, tls: ssl.SSLContext | None) -> web.BaseSite:
+    if tls is None:
+        return web.TCPSite(runner, address.host, address.port, backlog=BACKLOG)
+    return SecureSite(runner, address.host, address.port, backlog=BACKLOG, tls=tls, handshake_s=HANDSHAKE_S)
 
 
 @asynccontextmanager

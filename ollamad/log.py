@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
 import msgspec
@@ -48,6 +48,14 @@ def as_json(_logger: object, _method: str, event: Mapping[str, Any]) -> bytes:
         return json.dumps(event, default=repr).encode()
 
 
+def printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Texts without what a terminal would obey: paths, names of models and lines of children are strangers' words."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in value)
+    return event
+
+
 def tells_debug() -> bool:
     """Whether debug events are told: for those that cost something to put together."""
     return structlog.get_config()["wrapper_class"] not in _QUIET
@@ -59,6 +67,7 @@ def set_up(settings: Log) -> None:
     last: list[structlog.typing.Processor] = (
         [
             structlog.processors.TimeStamper("%H:%M:%S", utc=False),
+            printable,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
         if console

@@ -152,6 +152,22 @@ async def test_a_revoked_key_begins_nothing_more_and_a_changed_file_is_believed(
         await until(unknown, daemon.explain)
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "told"),
+    [("[keys", 0o600, "holds no keys"), ("", 0o644, "is open to others (mode 0644): chmod 600")],
+)
+async def test_it_does_not_start_with_a_file_of_keys_that_can_not_be_used(
+    daemons: Daemons, sim_ollama: Path, tmp_path: Path, text: str, mode: int, told: str
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(text)
+    file.chmod(mode)
+    with pytest.raises(AssertionError) as refused:
+        async with daemons.run(sim_ollama, {"access": {"keys_file": str(file)}}):
+            pass
+    assert f"access.keys_file = {file}: {told}" in str(refused.value)
+
+
 async def test_a_child_does_not_get_the_key() -> None:
     heads: list[bytes] = []
 

@@ -13,8 +13,10 @@ from typing import Any, Final
 import aiohttp
 import pytest
 import uvloop
+from aiohttp import web
 
 from ollamad.access.certificates import Certificates
+from ollamad.access.site import SecureSite
 from tests.support.control_face import ollamactl
 from tests.support.daemon import Daemons, until
 from tests.support.simulated import MODEL
@@ -238,6 +240,29 @@ async def test_a_certificate_is_renewed_by_its_file_or_by_a_reload_and_a_bad_one
         assert (await ollamactl("--socket", str(daemon.control), "reload"))[0] == 0
         assert await subject_at(port, trusted) == "three"
         assert (await ollamactl("--socket", str(daemon.control), "models"))[0] == 0
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_client_that_begins_no_handshake_is_cut(pair: Pair, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def handler(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    async def silent() -> bytes:
+        runner = web.ServerRunner(web.Server(handler))
+        await runner.setup()
+        context = Certificates("proxy", pair.certificate, pair.key).context
+        try:
+            await SecureSite(runner, "127.0.0.1", 0, backlog=9, tls=context, handshake_s=0.1).start()
+            reader, writer = await asyncio.open_connection(*runner.addresses[0])
+            async with asyncio.timeout(10):
+                found = await reader.read()
+            writer.close()
+            return found
+        finally:
+            await runner.cleanup()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(silent()) == b""
 
 
 async def test_older_protocols_are_refused(daemons: Daemons, sim_ollama: Path, sim_store: Path, pair: Pair) -> None:
