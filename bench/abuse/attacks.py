@@ -165,6 +165,13 @@ async def _inject(party: Party) -> str:
     return status_of(await exchange(party.port, _get(path, fields=b"X-Request-Id: a\xc2\x85b\xe2\x80\xae\r\n")))
 
 
+async def _long_id(party: Party) -> str:
+    """What is written into every line about a request, and echoed."""
+    answer = await exchange(party.port, _get(fields=b"X-Request-Id: %b\r\n" % (b"i" * 10_000)))
+    found = re.search(rb"X-Request-Id: (i+)\r\n", answer)
+    return f"{status_of(answer)}, {len(found[1]) if found else 0} kept"
+
+
 async def _split(party: Party) -> str:
     """A header of ours in what is echoed."""
     answer = await exchange(party.port, _get(fields=b"X-Request-Id: a%0d%0aSet-Cookie: owned=1\x85\r\n"))
@@ -238,6 +245,13 @@ ATTACKS: Final = (
     Attack("a Go server's profiler", "404", "/debug/ is not passed on", _sends(_get(b"/debug/pprof/heap"))),
     Attack(
         "a line's end and an escape in a path and an id (log injection)", "404|200", "one line of JSON each", _inject
+    ),
+    Attack("an id of 10,000 characters", "200, 128 kept", "cut", _long_id),
+    Attack(
+        "a sandboxed frame (Origin: null)",
+        "403",
+        "proxy.allowed_origins",
+        _sends(_post(b"/api/generate", b"{}", b"Origin: null\r\n")),
     ),
     Attack("300 invented models", "[0-9] series", "status.models_max", _series),
     Attack("no key", "401", "access.keys_file", _sends(_get()), closed=True),

@@ -30,6 +30,9 @@ from ollamad.routing.decide import Need, Request, Work
 
 log = structlog.get_logger()
 
+REQUEST_ID_MAX = 128
+"""Characters of a client's own id: it stands in every line about its request, and in the answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -72,7 +75,7 @@ class Handler:
 
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
-        request_id = incoming.headers.get("X-Request-Id") or secrets.token_hex(8)
+        request_id = incoming.headers.get("X-Request-Id", "")[:REQUEST_ID_MAX] or secrets.token_hex(8)
         with (
             structlog.contextvars.bound_contextvars(
                 request_id=request_id, client=incoming.remote, **self._gate.know(incoming)
