@@ -143,6 +143,7 @@ async def _drip(party: Party) -> str:
 
 async def _series(party: Party) -> str:
     """Names of models that nobody has."""
+    await exchange(party.port, _post(b"/api/show", b'{"model": "the-first"}'))  # for what a first request begins
     before = (await parties.get(party.status_port or 0, "/metrics")).count(b"\n")
     for number in range(300):
         await exchange(party.port, _post(b"/api/show", b'{"model": "invented-%d"}' % number))
