@@ -31,8 +31,3 @@ def draw(bucket: Bucket, per_minute: int, now_s: float) -> tuple[Bucket, float]:
     if tokens >= 1.0:
         return Bucket(tokens - 1.0, now_s), 0.0
     return Bucket(tokens, now_s), (1.0 - tokens) * MINUTE_S / per_minute
-
-
-def is_full(bucket: Bucket, per_minute: int, now_s: float) -> bool:
-    """Whether it says no more than that somebody has not asked for a minute: it may be forgotten."""
-    return bucket.tokens + (now_s - bucket.at_s) * per_minute / MINUTE_S >= per_minute
