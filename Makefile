@@ -12,7 +12,7 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help run test test-systemd check clean lock dist environment bench bench-supervision bench-live bench-routing
-.PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover soak
+.PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover soak fuzz attacks
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -26,6 +26,8 @@ help:
 	@echo 'make bench-relay         what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
 	@echo 'make bench-relay-many    5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
 	@echo 'make soak    a real and a simulated fleet under load, a fault every few seconds, watched (MINUTES=30)'
+	@echo 'make fuzz    a million fuzzed requests: no crash, no hang, no growth (ARGS="--requests 50000 --seed 2")'
+	@echo 'make attacks what strangers try, and what each gets: the table of docs/SECURITY.md'
 	@echo 'make dist    the wheel and the source archive, in dist/'
 	@echo 'make lock    constraints.txt anew: the newest versions that pyproject.toml allows; run the tests with them'
 	@echo 'make clean   delete .venv and the caches of this checkout'
@@ -72,6 +74,10 @@ bench-relay-leaks:
 	@$(MAKE) -s bench PART=relay.leaks
 bench-relay-failover:
 	@$(MAKE) -s bench PART=relay.failover
+fuzz:
+	@$(MAKE) -s bench PART=abuse.fuzz
+attacks:
+	@$(MAKE) -s bench PART=abuse.attacks
 MINUTES ?= 30
 soak:
 	@$(MAKE) -s bench PART=soak ARGS="--minutes $(MINUTES) $(ARGS)"

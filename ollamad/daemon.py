@@ -16,14 +16,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from ollamad import __version__
+from ollamad.access.access import Access
 from ollamad.config import Config
 from ollamad.config.address import Address
 from ollamad.control.face import Claim, ControlFace, claim
@@ -48,6 +50,7 @@ from ollamad.signals import Signals
 from ollamad.status.agent import AgentProtocol
 from ollamad.status.app import status_runner
 from ollamad.status.board import Board
+from ollamad.status.guard import Guard
 from ollamad.status.metrics import metrics
 from ollamad.status.models import whole_status
 from ollamad.status.own import OwnProcess
@@ -112,11 +115,6 @@ def _world(config: Config, reread: Callable[[], Config]) -> Iterator[World]:
 async def _run(config: Config, program: Program, world: World, on_listening: Callable[[Listening], None]) -> None:
     adopt_orphans()
     gpu_thread = GpuThread(NvmlProvider(), timeout_s=config.gpus.call_timeout_s)
-
-    def applied(new: Config) -> None:
-        set_up_log(new.log)
-        world.presence.reloaded()
-
     try:
         plans, notes = await discover(config.gpus, gpu_thread)
         gpus = [gpu for child in plans for gpu in child.gpus]
@@ -125,31 +123,49 @@ async def _run(config: Config, program: Program, world: World, on_listening: Cal
         inherited = world.inherited
         proxy_at = address_of("proxy.listen", config.proxy.listen, inherited.proxy)
         status_at = address_of("status.listen", config.status.listen, inherited.status)
+        access = Access(config, str(Path.home()))
+
+        def applied(new: Config) -> None:
+            set_up_log(new.log)
+            access.renew()
+            world.presence.reloaded()
+
         async with child_session(config.proxy) as session:
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
-            operations = Operations(fleet, world.reread, applied, world.presence.reloading)
-            proxy = proxy_runner(fleet, session, proxy_at)
+            operations = Operations(fleet, access.reread(world.reread), applied, world.presence.reloading)
+            proxy = proxy_runner(fleet, session, proxy_at, access.keyring)
             board, own = Board(fleet.whole_snapshot, fleet.tallies, config.status), OwnProcess()
             status = status_runner(
                 fleet.whole_snapshot,
                 fleet.synchronizer.view,
                 lambda: metrics(fleet.whole_snapshot(), fleet.tallies, own.read()),
                 board,
+                Guard(
+                    access.keyring,
+                    status_at,
+                    config.status.allow_unauthenticated,
+                    lambda: fleet.config.proxy.allowed_hosts,
+                ),
+                config.status.connections_max,
             )
             control = ControlFace(
                 world.control,
                 config.control,
                 operations,
                 lambda: whole_status(fleet.whole_snapshot(), fleet.synchronizer.view()),
+                access.keyring,
             )
             try:
                 await control.open()
-                door = await open_door(proxy, "proxy.listen", proxy_at, inherited.proxy)
+                door = await open_door(proxy, "proxy.listen", proxy_at, inherited.proxy, access.proxy_tls)
                 listening = Listening(
                     proxy=door.address,
-                    status=(await open_door(status, "status.listen", status_at, inherited.status)).address,
+                    status=(
+                        await open_door(status, "status.listen", status_at, inherited.status, access.status_tls)
+                    ).address,
                 )
                 control.about.proxy, control.about.status = str(listening.proxy), str(listening.status)
+                control.about.tls = access.proxy_tls is not None
                 on_listening(listening)
                 for note in notes:
                     note.tell()
@@ -169,8 +185,19 @@ async def _run(config: Config, program: Program, world: World, on_listening: Cal
                     lambda: AgentProtocol(fleet.whole_snapshot), "status.agent_listen", config.status.agent_listen
                 )
                 async with agents:
-                    stopping = _stop_when_asked(fleet, world, proxy, door)
-                    await _run_fleet(fleet, operations, control, board, instance, world, stopping)
+                    await _run_fleet(
+                        fleet,
+                        instance,
+                        {
+                            "stop": _stop_when_asked(fleet, world, proxy, door),
+                            "reload": _reload_when_asked(operations, world.hangup),
+                            "new gpus": mind_new_gpus(fleet),
+                            "control": control.run(),
+                            "dashboard": board.run(),
+                            "access": access.run(),
+                            "presence": world.presence.run(Standings(fleet).look),
+                        },
+                    )
             finally:
                 await proxy.cleanup()
                 await status.cleanup()
@@ -180,27 +207,12 @@ async def _run(config: Config, program: Program, world: World, on_listening: Cal
     log.info("ollamad stopped")
 
 
-async def _run_fleet(
-    fleet: Fleet,
-    operations: Operations,
-    control: ControlFace,
-    board: Board,
-    instance: str,
-    world: World,
-    stopping: Coroutine[object, object, None],
-) -> None:
-    """Run the children until `stopping` has stopped them; the warden lives longest."""
+async def _run_fleet(fleet: Fleet, instance: str, minding: Mapping[str, Coroutine[object, object, None]]) -> None:
+    """Run the children until they are stopped, and meanwhile what minds them; the warden lives longest."""
     async with asyncio.TaskGroup() as tasks:
         warden = tasks.create_task(keep_warden(instance), name="warden")
         children = tasks.create_task(fleet.run(), name="fleet")
-        minders = [
-            tasks.create_task(stopping, name="stop"),
-            tasks.create_task(_reload_when_asked(operations, world.hangup), name="reload"),
-            tasks.create_task(mind_new_gpus(fleet), name="new gpus"),
-            tasks.create_task(control.run(), name="control"),
-            tasks.create_task(board.run(), name="dashboard"),
-            tasks.create_task(world.presence.run(Standings(fleet).look), name="presence"),
-        ]
+        minders = [tasks.create_task(minder, name=name) for name, minder in minding.items()]
         await children
         for minder in minders:
             minder.cancel()

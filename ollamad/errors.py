@@ -53,22 +53,6 @@ class GpuSilent(GpuError):
         self.uuid = uuid
 
 
-class ClientError(OllamadError):
-    """The request is at fault. Answered with `status`, never sent to a child."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class UnknownChild(OllamadError):
-    """An operator named a child that is not there."""
-
-
-class OperationFailed(OllamadError):
-    """What an operator asked for could not be done, or not to its end; the text says what was left as it is."""
-
-
 class TurnedAway(Enum):
     """Why ollamad itself refuses a request, without a child's having seen it."""
 
@@ -80,6 +64,37 @@ class TurnedAway(Enum):
     """Its patience, or ours, is shorter than the wait for its model."""
     QUEUE_FULL = "queue_full"
     STOPPING = "stopping"
+    NO_KEY = "no_key"
+    """It has no API key, or one that is not known."""
+    NOT_ALLOWED = "not_allowed"
+    """Its key is not for this."""
+    TOO_MANY = "too_many"
+    """Its key, or its address, has had more than it may."""
+
+
+class ClientError(OllamadError):
+    """The request is at fault. Answered with `status`, never sent to a child."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        why: TurnedAway = TurnedAway.BAD_REQUEST,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.why = why
+        self.retry_after_s = retry_after_s
+
+
+class UnknownChild(OllamadError):
+    """An operator named a child that is not there."""
+
+
+class OperationFailed(OllamadError):
+    """What an operator asked for could not be done, or not to its end; the text says what was left as it is."""
 
 
 class CapacityError(OllamadError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import psutil
 import structlog
 from aiohttp import web
 
+from ollamad.access.site import site_of
 from ollamad.config.address import Address, parse_address
 from ollamad.errors import ConfigError, Problem, StartError
 
@@ -58,13 +60,17 @@ def address_of(key: str, text: str, inherited: Sequence[socket.socket]) -> Addre
 
 
 async def open_door(
-    runner: web.BaseRunner, key: str, address: Address, inherited: Sequence[socket.socket] = ()
+    runner: web.BaseRunner,
+    key: str,
+    address: Address,
+    inherited: Sequence[socket.socket] = (),
+    tls: ssl.SSLContext | None = None,
 ) -> Door:
     """Open one listener. Raises StartError where the address can't be had, naming who has it."""
     await runner.setup()
-    sites: list[web.BaseSite] = [web.SockSite(runner, one, backlog=BACKLOG) for one in inherited]
+    sites = [site_of(runner, one, tls, backlog=BACKLOG) for one in inherited]
     with _address_of_ours(address, key):
-        for site in sites or [web.TCPSite(runner, address.host, address.port, backlog=BACKLOG)]:
+        for site in sites or [site_of(runner, address, tls, backlog=BACKLOG)]:
             await site.start()
     host, port = runner.addresses[0][:2]
     return Door(Address(host, port), bool(inherited), tuple(sites))

@@ -113,6 +113,14 @@ def _visible(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)
 
 
+def printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Texts without what a terminal would obey: paths, names of models and lines of children are strangers' words."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in value)
+    return event
+
+
 def tells_debug() -> bool:
     """Whether debug events are told: for those that cost something to put together."""
     return structlog.get_config()["wrapper_class"] not in _QUIET
@@ -145,7 +153,7 @@ def _last(form: Format) -> tuple[structlog.typing.Processor, ...]:
     match form:
         case Format.CONSOLE:
             stamp = structlog.processors.TimeStamper("%H:%M:%S", utc=False)
-            return stamp, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+            return stamp, printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         case Format.JSON:
             return structlog.processors.TimeStamper("iso", utc=True), structlog.processors.format_exc_info, as_json
         case Format.JOURNAL:

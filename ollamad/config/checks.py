@@ -11,7 +11,9 @@ from typing import Final
 
 from ollamad.config.accounts import group_number, user_number
 from ollamad.config.address import parse_address
+from ollamad.config.exposure import check_exposure
 from ollamad.config.schema import Config
+from ollamad.config.secrets import shown
 from ollamad.errors import Problem
 
 OWNED_VARIABLES: Final[Mapping[str, str]] = {
@@ -56,6 +58,7 @@ def check(config: Config, origins: Mapping[str, str], home: str) -> list[Problem
     found: list[Problem] = []
     for part in (_addresses, _proxies, _gpus, _environment, _backoff, _access, _waits, _replicas):
         found += part(config, problem)
+    found += check_exposure(config, problem, lambda text: expand(text, home))
     found += _paths(config, problem, home)
     found += _socket(config, problem, home)
     return found
@@ -123,12 +126,13 @@ def _same(selector: int | str) -> str:
 
 def _environment(config: Config, problem: _Report) -> Iterator[Problem]:
     for name, value in config.ollama.env.items():
+        told = {name: shown(name, value)}
         if owner := OWNED_VARIABLES.get(name):
-            yield problem("ollama.env", {name: value}, f"{name} is set by ollamad; use the key {owner}")
+            yield problem("ollama.env", told, f"{name} is set by ollamad; use the key {owner}")
         elif why := FIXED_VARIABLES.get(name):
-            yield problem("ollama.env", {name: value}, f"{name} can't be set: {why}")
+            yield problem("ollama.env", told, f"{name} can't be set: {why}")
         elif not name or "=" in name or "\0" in name + value:
-            yield problem("ollama.env", {name: value}, "is no name and value that an environment can hold")
+            yield problem("ollama.env", told, "is no name and value that an environment can hold")
 
 
 def _backoff(config: Config, problem: _Report) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ import msgspec
 from ollamad.config.checks import check
 from ollamad.config.lines import key_lines
 from ollamad.config.schema import Config
+from ollamad.config.secrets import shown as hidden
 from ollamad.errors import ConfigError, Problem
 
 ENVIRONMENT_PREFIX: Final = "OLLAMAD_"
@@ -151,13 +152,16 @@ def _unknown(setting: Setting) -> Problem:
     table, dot, key = setting.key.partition(".")
     names = {name.partition(".")[0] for name in _TYPES}
     if not dot and table in names:
-        return Problem(table, f"is a table: write it as [{table}]", _shown(setting.value), setting.origin)
+        return Problem(
+            table, f"is a table: write it as [{table}]", _shown(hidden(table, setting.value)), setting.origin
+        )
     if table not in names:
         hint = did_you_mean(table, names) or f"; there are {', '.join(f'[{name}]' for name in sorted(names))}"
         return Problem(setting.key, f"there is no table [{table}]{hint}", None, setting.origin)
     keys = {name.partition(".")[2] for name in _TYPES if name.startswith(f"{table}.")}
     hint = did_you_mean(key, keys) or f"; [{table}] has {', '.join(sorted(keys))}"
-    return Problem(setting.key, f"there is no such key{hint}", _shown(setting.value), setting.origin)
+    told = hidden(setting.key, setting.value)  # a misspelt table of variables, or --set ollama.env.OLLAMA_API_KEY=…
+    return Problem(setting.key, f"there is no such key{hint}", _shown(told), setting.origin)
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

@@ -12,9 +12,13 @@ from msgspec import Meta
 
 from ollamad.config.load import Loaded, key_types
 from ollamad.config.schema import Config
+from ollamad.config.secrets import shown
 
 WIDTH = 110
 """Columns of the example file."""
+
+VARIABLES = "env"
+"""The table that may hold keys; and what is printed here is pasted elsewhere."""
 
 HEADER = """\
 # ollamad: every key, with its default and why it is so. All are optional.
@@ -43,7 +47,7 @@ def _lines(config: Config, comments: Callable[[str], list[str]]) -> Iterator[str
             value = values[key]
             if isinstance(value, dict):
                 yield "".join(f"{line}\n" for line in ["", *comment])
-                yield tomli_w.dumps({table: {key: value}})
+                yield tomli_w.dumps({table: {key: shown(key, value) if key == VARIABLES else value}})
             else:
                 yield "".join(f"{line}\n" for line in [*comment, tomli_w.dumps({key: value}).strip()])
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from ollamad.control.access import Access, user_name
 from ollamad.control.claim import BACKLOG, Peer, peer_of
 from ollamad.control.endpoints import ENDPOINTS, Endpoint
-from ollamad.control.handlers import PEER, Handlers, all_of
+from ollamad.control.handlers import MAY_CHANGE, PEER, Handlers, all_of
 from ollamad.errors import ClientError, OllamadError, OperationFailed, UnknownChild
 
 log = structlog.get_logger()
@@ -71,9 +71,10 @@ class _Guarded:
         """Answer, if this peer may ask. All that changes something is logged, with who asked; looking only at debug."""
         peer = _peer(request)
         request[PEER] = peer
+        request[MAY_CHANGE] = self.access.may_change(peer)
         changes = self.endpoint.changes
         facts = {"method": request.method, "path": request.path, "pid": peer.pid, "user": user_name(peer.uid)}
-        if changes and not self.access.may_change(peer):
+        if changes and not request[MAY_CHANGE]:
             log.warning("control refused", **facts)
             raise ClientError(403, self.access.refusal(peer))
         log.log(_INFO if changes else _DEBUG, "control asked", **facts)
@@ -100,7 +101,8 @@ async def _errors_as_json(request: web.Request, handler: Handle) -> web.StreamRe
         return web.json_response({"error": str(error)}, status=_status(error))
     except web.HTTPException as error:
         told = f"{request.method} {request.path}: {error.reason}; GET /v1/openapi.json tells what there is"
-        return web.json_response({"error": told}, status=error.status)
+        allowed = {name: value for name, value in error.headers.items() if name == "Allow"}
+        return web.json_response({"error": told}, status=error.status, headers=allowed)
     except Exception:
         log.exception("control fault", method=request.method, path=request.path)
         return web.json_response({"error": "a fault of ollamad's own; its log has the details"}, status=500)

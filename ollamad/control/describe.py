@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from ollamad import __version__
 from ollamad.control.endpoints import Answer, Endpoint
@@ -13,7 +15,7 @@ JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 
 
-def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """The description of the whole face."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
@@ -25,6 +27,7 @@ def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": {
+                **_schemas(endpoints),
                 "Error": {
                     "type": "object",
                     "required": ["error"],
@@ -32,7 +35,7 @@ def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
                         "error": {"type": "string"},
                         "problems": {"type": "array", "items": {"type": "string"}},
                     },
-                }
+                },
             }
         },
     }
@@ -57,11 +60,20 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "in": "query",
             "description": parameter.meaning,
             "required": not parameter.is_flag,
-            "schema": {"enum": ["0", "1"], "default": "0"} if parameter.is_flag else {"type": "string"},
+            "schema": {"enum": ["0", "1"], "default": "0"} if parameter.is_flag else {"type": "string", "minLength": 1},
         }
         for parameter in endpoint.query
     ]
+    if endpoint.body is not None:
+        schema = {"$ref": f"#/components/schemas/{endpoint.body.__name__}"}
+        told["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
     return told | {"parameters": parameters, "responses": _responses(endpoint)}
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """Those of what requests carry."""
+    bodies = [endpoint.body for endpoint in endpoints if endpoint.body is not None]
+    return msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")[1]
 
 
 def _in_path(name: str) -> dict[str, Any]:

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from msgspec import Struct
+
+from ollamad.access.key import Grant
+
 
 class Answer(Enum):
     """What an endpoint answers with."""
@@ -38,6 +42,8 @@ class Endpoint:
     answers: str = ""
     """The keys of the answer, for people."""
     query: tuple[Parameter, ...] = ()
+    body: type[Struct] | None = None
+    """What the request carries, as JSON; None where it carries nothing."""
     errors: tuple[tuple[int, str], ...] = field(default=())
     answer: Answer = Answer.DOCUMENT
 
@@ -147,6 +153,34 @@ ENDPOINTS: Final = (
         query=(DETACH, DRY_RUN),
         errors=(NOT_NOW,),
         answer=Answer.STREAM,
+    ),
+    Endpoint("GET", "/v1/keys", "keys", "All API keys, without what opens a door", answers="keys"),
+    Endpoint(
+        "POST",
+        "/v1/keys",
+        "create_key",
+        "Make an API key, which is told this once",
+        changes=True,
+        answers="id, name, key",
+        body=Grant,
+        errors=((400, "a body that grants nothing"), NOT_NOW),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/keys/{id}/revoke",
+        "revoke_key",
+        "Take an API key, by its id or its name, out of force",
+        changes=True,
+        answers="id, name",
+        errors=((404, "no key of this id or name"), NOT_NOW),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/key",
+        "lend_key",
+        "A key for the next minute, for what the user who asks may do anyway; null where none is needed",
+        answers="key",
+        errors=(NOT_NOW,),
     ),
     Endpoint("GET", "/v1/operations", "operations", "Long operations, those over and still kept included"),
     Endpoint(

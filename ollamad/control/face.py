@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ollamad.access.keyring import Keyring
 from ollamad.config.checks import AUTO, expand
 from ollamad.config.schema import Control
 from ollamad.control.access import access_of, ownership_of
@@ -54,6 +55,8 @@ class About:
     proxy: str | None = None
     """Where clients send requests; None before it listens."""
     status: str | None = None
+    tls: bool = False
+    """Whether it is https that clients speak there."""
     since_s: float = field(default_factory=time.monotonic)
 
     def document(self) -> dict[str, Any]:
@@ -63,6 +66,7 @@ class About:
             "uptime_s": round(time.monotonic() - self.since_s, 3),
             "proxy": self.proxy,
             "status": self.status,
+            "tls": self.tls,
             "socket": str(self.socket),
         }
 
@@ -76,11 +80,12 @@ class ControlFace:
         settings: Control,
         operations: Operations,
         status: Callable[[], Mapping[str, Any]],
+        keyring: Keyring,
     ) -> None:
         self.about = About(ours.path)
         self._ours = ours
         self._running = Running(operations_kept=settings.operations_kept, progress_kept=settings.progress_kept)
-        services = Services(operations, status, self.about.document)
+        services = Services(operations, status, self.about.document, keyring)
         handlers = Handlers(services, self._running)
         self._runner = control_runner(handlers, access_of(settings))
 

@@ -14,6 +14,7 @@ from ollamad.control import view
 from ollamad.control.claim import Peer
 from ollamad.control.describe import NDJSON, openapi
 from ollamad.control.endpoints import ENDPOINTS
+from ollamad.control.keys import KeyHandlers
 from ollamad.control.operations import Services
 from ollamad.control.running import Operation, Running, State, Step, Work
 from ollamad.errors import ClientError, UnknownChild
@@ -23,6 +24,8 @@ FIRST_WORD_S: Final = 1.0
 """How long an answer is held back to see whether an operation fails at once: then its status says so."""
 
 PEER: Final = web.RequestKey("peer", Peer)
+MAY_CHANGE: Final = web.RequestKey("may_change", bool)
+"""Whether this peer may do more than look."""
 OPERATION_HEADER: Final = "X-Ollamad-Operation"
 
 
@@ -33,6 +36,7 @@ class Handlers:
         self._services = services
         self._operations = services.operations
         self._running = running
+        self._keys = KeyHandlers(services.keyring)
 
     async def status(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/status`."""
@@ -115,6 +119,22 @@ class Handlers:
         dry_run = _flag(request, "dry_run", "detach")
         work = functools.partial(self._services.operations.prune, dry_run=dry_run)
         return await self._start(request, "prune", work, "dry_run")
+
+    async def keys(self, _request: web.Request) -> web.StreamResponse:
+        """`GET /v1/keys`."""
+        return self._keys.listed()
+
+    async def create_key(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/keys`."""
+        return await self._keys.create(request)
+
+    async def revoke_key(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/keys/{id}/revoke`."""
+        return await self._keys.revoke(request)
+
+    async def lend_key(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/key`."""
+        return self._keys.lent(may_change=request[MAY_CHANGE])
 
     async def operations(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/operations`."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ollamad.access.keyring import Keyring
 from ollamad.fleet.tape import Missed
 from ollamad.routing.snapshot import Snapshot
 
@@ -68,3 +69,5 @@ class Services:
     """The document of `GET /status`, of this moment."""
     about: Callable[[], Mapping[str, Any]]
     """What is true of the daemon as a process: where it listens, its pid, for how long it runs."""
+    keyring: Keyring
+    """The API keys."""

@@ -8,12 +8,15 @@ from typing import Any, Final
 
 import msgspec
 
-from ollamad.config.schema import Config, Control, Models, Status
+from ollamad.config.schema import Access, Config, Control, Models, Status
 from ollamad.fleet.plan import ChildPlan
 
 NEEDS_NEW_OLLAMAD: Final = frozenset(
     {
         "proxy.listen",
+        "proxy.allow_unauthenticated",
+        "proxy.tls_certificate",
+        "proxy.tls_key",
         "proxy.connect_timeout_s",
         "gpus.sample_interval_s",
         "gpus.call_timeout_s",
@@ -21,6 +24,7 @@ NEEDS_NEW_OLLAMAD: Final = frozenset(
         "gpus.unanswered_max_s",
         "gpus.recover_after_s",
         "gpus.recover_max_s",
+        *(f"access.{key}" for key in Access.__struct_fields__),
         "service.ready_wait_s",
         *(f"control.{key}" for key in Control.__struct_fields__),
         *(f"models.{key}" for key in Models.__struct_fields__),

@@ -66,6 +66,7 @@ class Fleet:
             models_max=config.status.models_max,
             requests_kept=config.status.requests_kept,
             events_kept=config.status.events_kept,
+            keys_max=config.access.keys_max,
         )
         self._outfit = Outfit(config, plans, instance, self._ports)
         self._routing = Routing(config, self._outfit.context_length)

@@ -68,8 +68,10 @@ class ByModel:
 class Tallies:
     """Told by one-line calls where things happen; read by the status face."""
 
-    def __init__(self, *, models_max: int, requests_kept: int, events_kept: int) -> None:
+    def __init__(self, *, models_max: int, requests_kept: int, events_kept: int, keys_max: int = 0) -> None:
         self._models_max = models_max
+        self._keys_max = keys_max
+        self._keys: set[str] = set()
         self._models: dict[str, None] = {}
         self.requests: Counter[tuple[str, str, Outcome]] = Counter()
         """By model, child and outcome."""
@@ -90,6 +92,9 @@ class Tallies:
         self.prompt_tokens: Counter[str] = Counter()
         """By model, as the children counted them."""
         self.output_tokens: Counter[str] = Counter()
+        self.by_key: Counter[tuple[str, Outcome]] = Counter()
+        """Requests that came with an API key, by its name and outcome."""
+        self.output_tokens_by_key: Counter[str] = Counter()
         self.decisions: Counter[str] = Counter()
         """Requests given to a child, by why it was that child."""
         self.response_bytes: Counter[str] = Counter()
@@ -131,6 +136,8 @@ class Tallies:
             self.duration_s.observe(model, trip.total_s)
             self.response_bytes[model] += trip.sent_bytes
         self._count_tokens(model, trip)
+        if trip.key is not None:
+            self._count_key(self._key_label(trip.key), trip)
         for reason in trip.reasons:
             room = reason in self.decisions or len(self.decisions) < REASONS_MAX
             self.decisions[reason if room else OTHER] += 1
@@ -163,6 +170,17 @@ class Tallies:
         self.output_tokens[model] += trip.tally.output_tokens or 0
         if trip.tokens_per_s is not None:
             self.tokens_per_s.observe(model, trip.tokens_per_s)
+
+    def _key_label(self, name: str) -> str:
+        """As many names as there may be keys at once; those of keys that came after revoked ones are one."""
+        if name not in self._keys and len(self._keys) < self._keys_max:
+            self._keys.add(name)
+        return name if name in self._keys else OTHER
+
+    def _count_key(self, label: str, trip: Trip) -> None:
+        self.by_key[label, trip.outcome or Outcome.CRASHED] += 1
+        if trip.tally is not None:
+            self.output_tokens_by_key[label] += trip.tally.output_tokens or 0
 
     def happened(self, happenings: Iterable[Happening]) -> None:
         """Something that an operator would want to see."""

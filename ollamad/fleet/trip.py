@@ -47,6 +47,8 @@ class Trip:
     id: str
     since_s: float = field(default_factory=time.monotonic)
     """When it came, on the monotonic clock."""
+    key: str | None = None
+    """The name of the API key that it came with; None where none is asked for, or it had none."""
     model: str | None = None
     child: str | None = None
     """Who had it last."""

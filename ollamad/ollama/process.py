@@ -18,6 +18,7 @@ from typing import Final
 
 import psutil
 
+from ollamad.config.secrets import hidden_in, secrets_in
 from ollamad.ollama.kinship import reap
 from ollamad.ollama.output import LineSplitter
 
@@ -35,6 +36,7 @@ class ServeProcess:
         The start blocks for the time of a fork, a few milliseconds: asyncio's own subprocesses would reap the server
         before its group is dealt with.
         """
+        self._secrets = secrets_in(environment)
         read_end, write_end = os.pipe()
         self._output = os.fdopen(read_end, "rb", buffering=0)
         try:
@@ -67,7 +69,10 @@ class ServeProcess:
             os.close(pidfd)
 
     async def drain(self, tell: Callable[[str], None]) -> None:
-        """Read its output line by line until all that hold the pipe have closed it; a full one wedges the child."""
+        """Read its output line by line until all that hold the pipe have closed it; a full one wedges the child.
+
+        Ollama prints its environment when it starts: what is secret in it is hidden.
+        """
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=READ_BYTES)
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._output)
@@ -75,9 +80,9 @@ class ServeProcess:
         try:
             while data := await reader.read(READ_BYTES):
                 for line in splitter.feed(data):
-                    tell(line)
+                    tell(hidden_in(line, self._secrets))
             for line in splitter.end():
-                tell(line)
+                tell(hidden_in(line, self._secrets))
         finally:
             transport.close()
 

@@ -101,6 +101,11 @@ class Route:
         return Body.STREAMED if self.kind is Kind.BLOB or self.effect is Effect.UNKNOWN else Body.KEPT
 
     @property
+    def is_listed(self) -> bool:
+        """Whether the table has it."""
+        return self.effect is not Effect.UNKNOWN
+
+    @property
     def elsewhere_on_5xx(self) -> bool:
         """Whether a child's 5xx is worth another child: a runner that can't load here may load there."""
         return self.kind is Kind.RUN

@@ -8,12 +8,14 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
+from ollamad.access.keyring import Keyring
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
 from ollamad.fleet.fleet import Fleet
 from ollamad.proxy.connection import Listener
 from ollamad.proxy.exchange import Relay
 from ollamad.proxy.front import Front
+from ollamad.proxy.gate import Gate
 from ollamad.proxy.handler import Handler
 from ollamad.proxy.shared import Shared
 from ollamad.upstream.pool import Pool
@@ -40,14 +42,14 @@ class ProxyRunner(web.ServerRunner):
         self._pool.close()
 
 
-def proxy_runner(fleet: Fleet, session: aiohttp.ClientSession, listen: Address) -> ProxyRunner:
+def proxy_runner(fleet: Fleet, session: aiohttp.ClientSession, listen: Address, keyring: Keyring) -> ProxyRunner:
     """The proxy, not yet listening."""
 
     def settings() -> Proxy:
         return fleet.config.proxy
 
     pool = Pool(settings)
-    handler = Handler(fleet, session, Relay(pool, settings), listen)
+    handler = Handler(fleet, session, Relay(pool, settings), listen, Gate(keyring, settings))
     shared = Shared(settings, _connections_possible())
     return ProxyRunner(Listener(Front(handler.handle, shared).answer, shared), pool)
 

@@ -14,6 +14,9 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from ollamad.access.addresses import network_of
+from ollamad.access.malformed import what_was_wrong
+from ollamad.proxy.forwarded import TrustedProxies
 from ollamad.proxy.shapes import error_body, error_response
 from ollamad.proxy.shared import Shared, Source
 
@@ -34,6 +37,7 @@ class Connection(web.RequestHandler):
     """A client's connection."""
 
     __slots__ = (
+        "_address",
         "_asked",
         "_half_closed",
         "_has_asked",
@@ -55,6 +59,7 @@ class Connection(web.RequestHandler):
         """The method of the request that is being answered."""
         self._wire: asyncio.Transport | None = None
         """The transport, also when aiohttp has done with it and it has not yet sent all."""
+        self._address = ""
         self._has_asked = False
         self._half_closed = False
         self._turned_away = False
@@ -66,7 +71,9 @@ class Connection(web.RequestHandler):
         """Take it, unless there are too many: then its first request is answered with 503."""
         super().connection_made(transport)
         self.shared.connections += 1
-        self._turned_away = self.shared.full
+        peer = _peer_of(transport)
+        self._address = network_of(peer)
+        self._turned_away = self._is_one_of_a_crowd(peer) or self.shared.full
         settings = self.shared.settings
         high = settings.stream_buffer_max_bytes
         self._wire = cast("asyncio.Transport", transport)
@@ -80,6 +87,7 @@ class Connection(web.RequestHandler):
         """The client is gone: nobody wants what its child still says."""
         if self._manager is not None:
             self.shared.connections -= 1
+            self.shared.crowd.leave(self._address)
         _cancel(self._head_due, self._stall_due, self._linger_due)
         if self.source is not None:
             self.source.abort()
@@ -92,8 +100,7 @@ class Connection(web.RequestHandler):
             self._turn_away()
             return
         super().data_received(data)
-        waiting = self._waiter is not None and not self._waiter.done()
-        if not waiting:
+        if not self._awaits_head:
             _cancel(self._head_due)
             self._head_due = None
         elif data and self._head_due is None:
@@ -107,7 +114,8 @@ class Connection(web.RequestHandler):
         """
         methods = {getattr(message, "method", "") for message, _ in self._messages}
         methods |= {self._asked} if self._asked is not None else set()
-        if not methods or not methods <= SHORT:
+        encrypted = self._wire is None or self._wire.get_extra_info("ssl_object") is not None
+        if encrypted or not methods or not methods <= SHORT:  # TLS has no halves: who ends one way ends both
             return None
         self._half_closed = True
         self._linger_due = self._loop.call_later(self.shared.settings.linger_s, self._abort)
@@ -165,8 +173,8 @@ class Connection(web.RequestHandler):
         """Answer what could not be read as a request, in the shape of the API."""
         if request.writer.output_size > 0:
             raise ConnectionError("a response has been begun")
-        reason = message or (str(exc) if exc else "the request could not be read")
-        log.info("request malformed", client=request.remote, status=status, reason=reason[:200])
+        reason = what_was_wrong(message or str(exc or ""))
+        log.info("request malformed", client=request.remote, status=status, reason=reason)
         response = error_response(request.path, status, reason)
         response.headers["Server"] = "ollamad"
         response.force_close()
@@ -174,6 +182,17 @@ class Connection(web.RequestHandler):
 
     def log_exception(self, *_arguments: Any, **_more: Any) -> None:
         """Aiohttp tells of clients that break off as of errors; the handler has told of it already."""
+
+    @property
+    def _awaits_head(self) -> bool:
+        """Whether no request is whole yet, or being answered; also before aiohttp's task has begun, as TLS has it."""
+        return self._asked is None and not self._messages
+
+    def _is_one_of_a_crowd(self, peer: str) -> bool:
+        """Whether its address has more connections than one client may; a trusted proxy speaks for many."""
+        settings = self.shared.settings
+        crowd = self.shared.crowd.enter(self._address)
+        return crowd > settings.connections_per_client_max and not TrustedProxies(settings.trusted_proxies).trust(peer)
 
     def _turn_away(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -184,7 +203,7 @@ class Connection(web.RequestHandler):
 
     def _head_is_late(self) -> None:
         self._head_due = None
-        if self.transport is not None and self._waiter is not None and not self._waiter.done():
+        if self.transport is not None and self._awaits_head:
             log.info("client too slow", waited_for="its request's head")
             self.transport.write(_LATE)
             self.force_close()
@@ -241,9 +260,16 @@ class Listener(web.Server):
             auto_decompress=False,  # bodies pass as they are, with the header that says how they are encoded
             keepalive_timeout=settings.keepalive_timeout_s,
             lingering_time=settings.linger_s,
+            max_headers=settings.header_fields_max,
             max_field_size=settings.header_max_bytes,
             max_line_size=settings.header_max_bytes,
         )
+
+
+def _peer_of(transport: asyncio.BaseTransport) -> str:
+    """The address at the other end; empty where it has none, as over a unix socket."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def connection_of(request: web.BaseRequest) -> Connection:

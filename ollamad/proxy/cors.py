@@ -32,6 +32,10 @@ _HEADERS: Final = (
         for name in (*_STAINLESS, "helper-method", "poll-helper", "custom-poll-interval", "timeout")
     ),
     "OpenAI-Beta",
+    "X-Api-Key",  # from here on what Anthropic's clients send, which Ollama does not list
+    "Anthropic-Version",
+    "Anthropic-Beta",
+    "Anthropic-Dangerous-Direct-Browser-Access",
 )
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",

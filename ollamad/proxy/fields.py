@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,19 @@ def fields(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return {name.lower(): value for name, value in found.items()}
+
+
+def names_in(body: bytes, wanted: Collection[str]) -> list[str] | None:
+    """The text in all of these fields, whatever the case of their names; None where a child might read another.
+
+    That is a body that is no plain JSON object, and a field that is no text: Go takes null for "as it was before".
+    """
+    try:
+        found = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    values = [value for name, value in found.items() if name.casefold() in wanted]
+    return values if all(isinstance(value, str) for value in values) else None
 
 
 def model_field(found: dict[str, Any]) -> str:

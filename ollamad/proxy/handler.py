@@ -12,9 +12,10 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from ollamad.access.hosts import host_is_allowed, own_addresses
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
-from ollamad.errors import CapacityError, ClientError, NoAnswer, TurnedAway
+from ollamad.errors import CapacityError, ClientError, NoAnswer
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.trip import Outcome, Trip, travel
@@ -22,12 +23,15 @@ from ollamad.ollama.routes import CLOUD, Body, Route, is_forwarded, route_of
 from ollamad.proxy.as_one import AsOne
 from ollamad.proxy.body import kept, streamed
 from ollamad.proxy.exchange import Outgoing, Refused, Relay
-from ollamad.proxy.hosts import host_is_allowed, own_addresses
+from ollamad.proxy.gate import Gate
 from ollamad.proxy.shapes import error_response
 from ollamad.proxy.wishes import request_of
 from ollamad.routing.decide import Need, Request, Work
 
 log = structlog.get_logger()
+
+REQUEST_ID_MAX = 128
+"""Characters of a client's own id: it stands in every line about its request, and in the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,9 @@ class _Job:
 class Handler:
     """Answers every request on the proxy's listener."""
 
-    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, relay: Relay, listen: Address) -> None:
+    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, relay: Relay, listen: Address, gate: Gate) -> None:
         self._fleet = fleet
+        self._gate = gate
         self._session = session
         self._relay = relay
         self._as_one = AsOne(fleet, session, fleet.synchronizer, attempts_max=fleet.config.proxy.attempts_max)
@@ -70,9 +75,11 @@ class Handler:
 
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
-        request_id = incoming.headers.get("X-Request-Id") or secrets.token_hex(8)
+        request_id = incoming.headers.get("X-Request-Id", "")[:REQUEST_ID_MAX] or secrets.token_hex(8)
         with (
-            structlog.contextvars.bound_contextvars(request_id=request_id, client=incoming.remote),
+            structlog.contextvars.bound_contextvars(
+                request_id=request_id, client=incoming.remote, **self._gate.know(incoming)
+            ),
             travel(incoming.method, incoming.path, request_id, self._fleet.tallies.ended) as trip,
         ):
             path = incoming.path
@@ -81,9 +88,9 @@ class Handler:
                 trip.answered(response.status)
                 return response  # noqa: TRY300 - what follows are the failures
             except ClientError as error:
-                trip.is_refused(TurnedAway.BAD_REQUEST, error.status)
+                trip.is_refused(error.why, error.status)
                 log.info("request refused", path=path, status=error.status, reason=str(error))
-                return error_response(path, error.status, str(error))
+                return error_response(path, error.status, str(error), retry_after_s=error.retry_after_s)
             except CapacityError as error:
                 trip.is_refused(error.why, 503)
                 log.warning("request refused", path=path, status=503, reason=str(error))
@@ -122,11 +129,13 @@ class Handler:
         if not is_forwarded(incoming.path):
             raise ClientError(HTTPStatus.NOT_FOUND, "/debug/ of a child is not for clients; ask the child itself")
         route = route_of(incoming.method, incoming.path)
+        trip.key = self._gate.admit(incoming, route)
         if route.body is Body.STREAMED and incoming.can_read_body:
             return _Job(incoming, route, None, Request(route.need), trip.id, trip)
         body = await kept(incoming, self._settings.body_max_bytes)
+        self._gate.admit_body(incoming, route, body)
         usual, header = self._fleet.usual_options, self._fleet.config.routing.client_header
-        request = request_of(incoming, route, body, usual, header)
+        request = self._gate.granted(incoming, request_of(incoming, route, body, usual, header))
         if route.need is Need.RUNNER and request.need is Need.ANY and request.work is not Work.UNLOAD:
             route = CLOUD
         trip.names(request.model)

@@ -24,7 +24,9 @@ FORWARDING: Final = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 )
 """Who a client is: only a proxy that is trusted can say so; see `forwarded.py`."""
-NOT_FOR_THE_CHILD: Final = HOP_BY_HOP | FORWARDING | {b"host", b"expect", b"origin", b"content-length"}
+KEYS: Final = frozenset({b"authorization", b"x-api-key"})
+"""What lets a client in here is no child's affair, nor that of whoever can look into one."""
+NOT_FOR_THE_CHILD: Final = HOP_BY_HOP | FORWARDING | KEYS | {b"host", b"expect", b"origin", b"content-length"}
 """`Host` becomes the child's own address, which its host check accepts; `Expect` is answered by our listener, `Origin`
 is judged by it (the child is called by another name, and would judge wrongly); the length is that of what we send."""
 NOT_FOR_THE_CLIENT: Final = HOP_BY_HOP | {b"content-length"}

@@ -6,7 +6,7 @@ entries, not the list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -45,6 +45,13 @@ def running(bodies: Iterable[tuple[str, Sequence[str], bytes]]) -> bytes:
     ]
     entries.sort(key=lambda entry: _time(entry.get("expires_at")), reverse=True)
     return msgspec.json.encode({"models": entries})
+
+
+def permitted(body: bytes, field: str, name: str, allows: Callable[[str], bool]) -> bytes:
+    """A list with only the entries whose `name` is allowed."""
+    answer = _object(body) or {}
+    entries = [entry for entry in _entries(answer, field) if allows(str(entry.get(name)))]
+    return msgspec.json.encode({**answer, field: entries})
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -99,7 +99,7 @@ def _shape(options: bytes, usual: Mapping[str, object]) -> str:
         return ""
     try:
         found: dict[str, Any] = msgspec.json.decode(options, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     kept = {
         name: found[name]

@@ -15,7 +15,8 @@ from ollamad.ollama.routes import Kind
 from ollamad.ollama.versions import version_key
 from ollamad.proxy.asking import Said, ask, ask_all
 from ollamad.proxy.fields import fields, model_field
-from ollamad.proxy.merge import running, union
+from ollamad.proxy.gate import sees
+from ollamad.proxy.merge import permitted, running, union
 from ollamad.routing.decide import Need, Request
 from ollamad.routing.snapshot import ChildView
 
@@ -38,7 +39,8 @@ class Reads:
             return await self._running(incoming)
         if kind is Kind.VERSION:
             return await self._version(incoming)
-        return await self._listed(incoming, kind) if self._synchronizer.per_child else None
+        whole = not self._synchronizer.per_child and sees(incoming) is None
+        return None if whole else await self._listed(incoming, kind)
 
     async def _all(self, incoming: web.Request) -> tuple[list[Said], tuple[ChildView, ...]]:
         """Every child's answer, once there is one to ask. Raises NoAnswer where none answers."""
@@ -55,8 +57,9 @@ class Reads:
         if not good:
             return said[0].response()
         bodies = [answer.body for answer in good]
-        tags = kind is Kind.TAGS
-        return good[0].response(union(bodies, "models", "name", "modified_at") if tags else union(bodies, "data", "id"))
+        if kind is Kind.TAGS:
+            return good[0].response(_seen(incoming, union(bodies, "models", "name", "modified_at"), "models", "name"))
+        return good[0].response(_seen(incoming, union(bodies, "data", "id"), "data", "id"))
 
     async def _running(self, incoming: web.Request) -> web.StreamResponse:
         said, children = await self._all(incoming)
@@ -64,7 +67,8 @@ class Reads:
         gpus = {child.id: [gpu.uuid for gpu in child.gpus] for child in children}
         if not good:
             return said[0].response()
-        return good[0].response(running((answer.child, gpus[answer.child], answer.body) for answer in good))
+        loaded = running((answer.child, gpus[answer.child], answer.body) for answer in good)
+        return good[0].response(_seen(incoming, loaded, "models", "name"))
 
     async def _of_one(self, incoming: web.Request, body: bytes, name: Name | None) -> web.StreamResponse | None:
         """From a child that has the model.
@@ -107,3 +111,9 @@ class Reads:
         async with self._fleet.lease(pinned(lowest, snapshot)) as lease:
             said = await ask(self._session, lowest, lease.base_url, incoming, None, timeout_s=self._timeout_s)
         return said.response()
+
+
+def _seen(incoming: web.Request, body: bytes, field: str, name: str) -> bytes:
+    """The list, without the models that whoever asks may not use."""
+    allows = sees(incoming)
+    return body if allows is None else permitted(body, field, name, allows)

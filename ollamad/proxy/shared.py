@@ -8,8 +8,10 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from ollamad.access.addresses import Crowd
+from ollamad.access.keyring import Holder
 from ollamad.config.schema import Proxy
-from ollamad.errors import CapacityError
+from ollamad.errors import CapacityError, ClientError
 from ollamad.fleet.bell import Bell
 
 RETRY_AFTER_S: Final = 5
@@ -39,6 +41,8 @@ class Shared:
     connections: int = 0
     moved: Bell = field(default_factory=Bell)
     """Rung when a connection asks for the first time, and when one is gone."""
+    crowd: Crowd = field(default_factory=Crowd)
+    """Connections by address, those of trusted proxies left out."""
     kept_bytes: int = 0
     """Of request bodies that are kept now, so that they can be sent again."""
 
@@ -66,6 +70,8 @@ class Shared:
         """A request is over."""
         self.kept_bytes -= trip.kept_bytes
         trip.kept_bytes = 0
+        if trip.holder is not None:
+            trip.holder.leaves()
 
 
 @dataclass(slots=True)
@@ -77,6 +83,10 @@ class Trip:
     for_client: tuple[tuple[str, str], ...] = ()
     """Header fields for the response: what a browser must know."""
     kept_bytes: int = field(default=0)
+    holder: Holder | None = None
+    """Whose key it came with; None where no keys are asked for."""
+    stranger: ClientError | None = None
+    """What is wrong with the key that it came with, or came without."""
 
 
 TRIP: Final = web.RequestKey("trip", Trip)

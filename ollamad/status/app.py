@@ -14,7 +14,10 @@ from ollamad.fleet.models_view import ModelsView
 from ollamad.routing.snapshot import Snapshot
 from ollamad.status.board import Board
 from ollamad.status.dashboard import load_page, load_schema
+from ollamad.status.describe import openapi
 from ollamad.status.exposition import CONTENT_TYPE
+from ollamad.status.guard import Guard
+from ollamad.status.listener import StatusRunner
 from ollamad.status.models import whole_status
 from ollamad.status.view import is_ready
 
@@ -25,23 +28,29 @@ FRESH_S: Final = 0.1
 
 
 def status_runner(
-    look: Callable[[], Snapshot], look_at_models: Callable[[], ModelsView], scrape: Callable[[], str], board: Board
+    look: Callable[[], Snapshot],
+    look_at_models: Callable[[], ModelsView],
+    scrape: Callable[[], str],
+    board: Board,
+    guard: Guard | None = None,
+    connections_max: int = 512,
 ) -> web.AppRunner:
     """The status listener, not yet listening.
 
-    `look` gives the snapshot, `look_at_models` how it stands with models, `scrape` the metrics.
+    `look` gives the snapshot, `look_at_models` how it stands with models, `scrape` the metrics; `guard` says who may.
     """
     answers = _Answers(look, look_at_models, scrape, board)
-    application = web.Application()
+    application = web.Application(middlewares=[] if guard is None else [guard.middleware()])
     application.router.add_get("/", answers.dashboard)
     application.router.add_get("/events", answers.events, allow_head=False)
     application.router.add_get("/status", answers.status)
     application.router.add_get("/status.schema.json", answers.schema)
+    application.router.add_get("/openapi.json", answers.description)
     application.router.add_get("/metrics", answers.metrics)
     application.router.add_get("/healthz", answers.healthz)
     application.router.add_get("/readyz", answers.readyz)
     application.on_shutdown.append(answers.close)
-    return web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
+    return StatusRunner(application, connections_max)
 
 
 class _Answers:
@@ -60,6 +69,7 @@ class _Answers:
         self._board = board
         self._page = load_page()
         self._schema = load_schema()
+        self._description = openapi()
         self._scraped = b""
         self._scraped_s = -FRESH_S
 
@@ -68,6 +78,9 @@ class _Answers:
 
     async def schema(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._schema, content_type="application/schema+json")
+
+    async def description(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._description)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         now_s = time.monotonic()

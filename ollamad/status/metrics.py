@@ -92,6 +92,16 @@ def _put_requests(page: Exposition, tallies: Tallies) -> None:
         "Tokens generated, as the children counted them.",
         [({"model": model}, count) for model, count in tallies.output_tokens.items()],
     )
+    page.counter(
+        "ollamad_key_requests_total",
+        "Requests that came with an API key, by its name and outcome.",
+        [({"key": key, "outcome": outcome.value}, count) for (key, outcome), count in tallies.by_key.items()],
+    )
+    page.counter(
+        "ollamad_key_output_tokens_total",
+        "Tokens generated for an API key, as the children counted them.",
+        [({"key": key}, count) for key, count in tallies.output_tokens_by_key.items()],
+    )
     for name, told, observed in _histograms(tallies):
         page.histogram(name, told, _by_model(observed))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -191,7 +192,11 @@ async def test_what_is_left_of_a_response_does_not_wait_for_ever_for_a_client_th
         await talk.request()
         await talk.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 << 20), b"x" * (32 << 20))
 
-    limits = {"stream_buffer_max_bytes": 1 << 27, "keepalive_timeout_s": 0.1, "client_stall_timeout_s": 0.3}
+    limits: dict[str, Any] = {
+        "stream_buffer_max_bytes": 1 << 27,
+        "keepalive_timeout_s": 0.1,
+        "client_stall_timeout_s": 0.3,
+    }
     async with fronted(script, **limits) as running:
         with socket.create_connection(("127.0.0.1", running.port)) as client:
             client.sendall(GET)

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from ollamad.access.keyring import Keyring
 from ollamad.config.load import did_you_mean
 from ollamad.config.schema import Control
 from ollamad.control.access import access_of, ownership_of
@@ -166,6 +167,7 @@ class Face:
     path: Path
     puppets: Puppets
     running: Running
+    keyring: Keyring
     session: aiohttp.ClientSession
 
     async def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
@@ -198,14 +200,17 @@ async def face(
     settings: Control | None = None,
     puppets: Puppets | None = None,
     proxy: str = "127.0.0.1:1",
+    keys_file: Path | None = None,
 ) -> AsyncIterator[Face]:
     """A control face for as long as the block lasts."""
     settings, puppets = settings or Control(), puppets or Puppets()
+    keyring = Keyring(keys_file, keys_max=3)
     running = Running(operations_kept=settings.operations_kept, progress_kept=settings.progress_kept)
     services = Services(
         puppets,
         lambda: status(puppets.snapshot()),
         lambda: {"pid": 1, "uptime_s": 75.0, "proxy": proxy, "status": "127.0.0.1:2", "socket": str(path)},
+        keyring,
     )
     runner = control_runner(Handlers(services, running), access_of(settings))
     await runner.setup()
@@ -215,7 +220,7 @@ async def face(
             await ControlSite(runner, listener).start()
             try:
                 async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
-                    yield Face(path, puppets, running, session)
+                    yield Face(path, puppets, running, keyring, session)
             finally:
                 await runner.cleanup()
                 owner.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ class Fronted:
 
 
 @asynccontextmanager
-async def fronted(script: Script, **settings: Any) -> AsyncIterator[Fronted]:
+async def fronted(script: Script, *, tls: ssl.SSLContext | None = None, **settings: Any) -> AsyncIterator[Fronted]:
     """Run them until the block ends. The child runs `script` for each connection; paths with `/upload` are streamed."""
     proxy = Proxy(**settings)
     running = Fronted(0, Pool(lambda: proxy), Shared(lambda: proxy, connections_possible=1000))
@@ -107,7 +108,7 @@ async def fronted(script: Script, **settings: Any) -> AsyncIterator[Fronted]:
         runner = web.ServerRunner(Listener(Front(handle, running.shared).answer, running.shared), shutdown_timeout=0.1)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
             running.port = runner.addresses[0][1]
             yield running
         finally:

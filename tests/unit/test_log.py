@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.log import Format, as_entry, as_json, format_of
+from ollamad.log import Format, as_entry, as_json, format_of, printable
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,15 @@ def test_auto_is_console_on_a_terminal_and_json_in_a_file(tmp_path: Path) -> Non
         assert format_of("auto", file.fileno(), {"JOURNAL_STREAM": "1:1"}) is Format.JSON
     os.close(master)
     os.close(terminal)
+
+
+@given(st.text())
+def test_nothing_on_a_terminal_obeys_a_stranger(text: str) -> None:
+    told = str(printable(None, "info", {"event": "e", "path": text})["path"])
+    assert told.isprintable()
+    assert told == text or not text.isprintable()
+
+
+def test_what_a_path_would_do_to_a_terminal_is_seen_instead() -> None:
+    event = {"path": "/\x1b[31mred\n\u202e", "status": 404, "model": "ü m"}
+    assert printable(None, "info", event) == {"path": r"/\x1b[31mred\n\u202e", "status": 404, "model": "ü m"}

@@ -16,7 +16,7 @@ from typing import Final
 
 from ollamad.cli.ctl.context import Context
 from ollamad.cli.ctl.errors import DONE, CommandError
-from ollamad.cli.ctl.parser import CHILDREN, FILES, MODELS, OPERATIONS, parser
+from ollamad.cli.ctl.parser import CHILDREN, FILES, KEYS, MODELS, OPERATIONS, parser
 from ollamad.cli.ctl.text import printable
 from ollamad.cli.ctl.transport import Api, Control
 from ollamad.cli.ctl.tree import abouts_of, commands_of, options_of, places_of, takes_value
@@ -117,7 +117,8 @@ class _Place:
         elif self.commands:
             if word not in self.commands:
                 return False
-            self.command, self.commands = self.commands[word], {}
+            self.command = self.commands[word]
+            self.commands, self.abouts = commands_of(self.command), abouts_of(self.command)
         else:
             self.position += 1
         return True
@@ -159,8 +160,11 @@ def _children(control: Control) -> list[str]:
 
 
 def _models(control: Control) -> list[str]:
-    api = Api.of(control.get("/v1/status"))
-    return [model["name"] for model in api.ask("GET", "/api/tags")[0].get("models") or ()]
+    return [model["name"] for model in Api.of(control).ask("GET", "/api/tags")[0].get("models") or ()]
+
+
+def _keys(control: Control) -> list[str]:
+    return [key["name"] for key in control.get("/v1/keys")["keys"]]
 
 
 def _operations(control: Control) -> list[str]:
@@ -171,4 +175,5 @@ _NAMES: Final[Mapping[str, Callable[[Control], list[str]]]] = {
     CHILDREN: _children,
     MODELS: _models,
     OPERATIONS: _operations,
+    KEYS: _keys,
 }

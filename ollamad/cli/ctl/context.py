@@ -41,7 +41,7 @@ class Context:
 
     def proxy(self) -> Api:
         """The Ollama API of all children together."""
-        return Api.of(self.status())
+        return Api.of(self.control)
 
     def say(self, text: str) -> None:
         """A line for people; nothing with `--json`, where only documents are printed."""

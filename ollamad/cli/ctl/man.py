@@ -9,7 +9,7 @@ from ollamad import __version__
 from ollamad.cli.ctl.context import Context
 from ollamad.cli.ctl.errors import DONE
 from ollamad.cli.ctl.parser import DESCRIPTION, parser
-from ollamad.cli.ctl.tree import abouts_of, commands_of, options_of, places_of
+from ollamad.cli.ctl.tree import leaves_of, options_of, places_of
 from ollamad.control.place import SYSTEM, VARIABLE
 
 COMMON = frozenset({"--socket", "--json", "--help"})
@@ -41,11 +41,10 @@ def _page(tree: argparse.ArgumentParser) -> Iterator[str]:
     yield ".SH OPTIONS"
     yield from _entries(options_of(tree), frozenset())
     yield ".SH COMMANDS"
-    abouts = abouts_of(tree)
-    for name, command in commands_of(tree).items():
+    for name, about, command in leaves_of(tree):
         yield ".TP"
         yield f"\\fB{name}\\fR{_usage(command)}"
-        yield _sentence(abouts[name])
+        yield _sentence(about)
         own = [action for action in options_of(command) if not COMMON & {*action.option_strings}]
         if own:
             yield ".RS"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from ollamad.control.place import SYSTEM, VARIABLE
 CHILDREN: Final = "children"
 MODELS: Final = "models"
 OPERATIONS: Final = "operations"
+KEYS: Final = "keys"
 FILES: Final = "files"
 WATCH_S: Final = 2.0
 WATCH_MIN_S: Final = 0.1
@@ -32,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"ollamactl {__version__}")
     _common(top, default=None, json_default=False)
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for add in (_looking, _changing, _modelling, _helping):
+    for add in (_looking, _changing, _modelling, _keying, _helping):
         add(commands)
     return top
 
@@ -113,6 +115,42 @@ def _modelling(commands: Subparsers) -> None:
     _named(rm, "model", MODELS, "the model")
 
 
+def _keying(commands: Subparsers) -> None:
+    group = commands.add_parser("key", help="API keys: create, list, revoke", allow_abbrev=False)
+    keys = group.add_subparsers(required=True, metavar="ACTION", dest="action")
+    create = _command(keys, "create", "keys:create", "make an API key; it is printed this once")
+    create.add_argument("name", metavar="NAME", help="whose it is; it stands in logs and metrics")
+    create.add_argument(
+        "--scope",
+        action="append",
+        dest="scopes",
+        choices=("infer", "read", "manage", "status"),
+        help="what it is for, may be given again; infer and read where nothing is said. manage: to pull, create and"
+        " delete; status: to see the status listener",
+    )
+    _completes(
+        create.add_argument(
+            "--model",
+            metavar="PATTERN",
+            action="append",
+            dest="models",
+            help='the models that it may use and see, such as "llama3*", may be given again; all where nothing is said',
+        ),
+        MODELS,
+    )
+    create.add_argument("--rate", metavar="N", type=_count, default=0, help="requests a minute, at most")
+    create.add_argument("--concurrent", metavar="N", type=_count, default=0, help="requests at once, at most")
+    create.add_argument(
+        "--priority", choices=("high", "normal", "low"), default="normal", help="its share where requests wait"
+    )
+    create.add_argument(
+        "--expires", metavar="TIME", type=_later, help='when it ends: "12h", "90d", or a date, 2027-12-31'
+    )
+    _command(keys, "list", "keys:listed", "the API keys, without what opens a door")
+    revoke = _command(keys, "revoke", "keys:revoke", "take an API key out of force; what it has begun goes on")
+    _named(revoke, "key", KEYS, "its name or its id")
+
+
 def _helping(commands: Subparsers) -> None:
     completion = _command(
         commands, "completion", "complete:completion", "print the completions of a shell, to be read by it"
@@ -168,6 +206,21 @@ def _interval_s(text: str) -> float:
     if not WATCH_MIN_S <= value <= WATCH_MAX_S:
         raise argparse.ArgumentTypeError(f"seconds from {WATCH_MIN_S:g} to {WATCH_MAX_S:g} are expected")
     return value
+
+
+def _later(text: str) -> str:
+    """A time to come, as RFC 3339 writes it."""
+    amount, unit = text[:-1], text[-1:]
+    if amount.isdecimal() and unit in _UNITS:
+        return (datetime.now(UTC) + timedelta(**{_UNITS[unit]: int(amount)})).isoformat(timespec="seconds")
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError('a time such as "12h", "90d" or "2027-12-31" is expected') from None
+    return (found if found.tzinfo else found.astimezone()).isoformat(timespec="seconds")
+
+
+_UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def _count(text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 
 def commands_of(tree: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
@@ -39,3 +39,13 @@ def places_of(command: argparse.ArgumentParser) -> list[argparse.Action]:
 def takes_value(action: argparse.Action) -> bool:
     """Whether the word after this option belongs to it, whatever it is."""
     return bool(action.option_strings) and action.nargs is None
+
+
+def leaves_of(tree: argparse.ArgumentParser, before: str = "") -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Every command that does something, as it is typed, with its line of help: `key create`, not `key`."""
+    abouts = abouts_of(tree)
+    for name, command in commands_of(tree).items():
+        if commands_of(command):
+            yield from leaves_of(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", abouts[name], command

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from ollamad.config.schema.access import Access
 from ollamad.config.schema.control import Control
 from ollamad.config.schema.gpus import Gpus
 from ollamad.config.schema.log import Log
@@ -20,6 +21,7 @@ from ollamad.config.schema.status import Status
 from ollamad.config.schema.supervision import Supervision
 
 __all__ = [
+    "Access",
     "Config",
     "Control",
     "Gpus",
@@ -40,6 +42,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     proxy: Proxy = Proxy()
     status: Status = Status()
+    access: Access = Access()
     control: Control = Control()
     ollama: Ollama = Ollama()
     supervision: Supervision = Supervision()

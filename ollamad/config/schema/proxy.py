@@ -15,6 +15,19 @@ class Proxy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: Annotated[str, Meta(description="Where clients send requests; Ollama's own address by default.")] = (
         "127.0.0.1:11434"
     )
+    allow_unauthenticated: Annotated[
+        bool,
+        Meta(
+            description="Whether whoever reaches an address beyond this machine may use it, and delete models, without a key."
+        ),
+    ] = False
+    tls_certificate: Annotated[
+        str,
+        Meta(
+            description="A certificate with its chain, PEM: clients then use https. Changed files are taken into use."
+        ),
+    ] = ""
+    tls_key: Annotated[str, Meta(description="Its private key, PEM, without a passphrase, not readable for all.")] = ""
     allowed_hosts: Annotated[
         tuple[str, ...],
         Meta(
@@ -75,6 +88,23 @@ class Proxy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Count,
         Meta(description="Clients connected at once, within the open files that the system allows; one more gets 503."),
     ] = 16_384
+    connections_per_client_max: Annotated[
+        Count,
+        Meta(
+            description="Of these from one address, or one IPv6 network of /64; trusted_proxies, which speak for many, have no bound of their own."
+        ),
+    ] = 1024
+    requests_per_client_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Requests from one address, or one IPv6 network of /64; one more is told 429. 0: no bound.",
+        ),
+    ] = 0
+    header_fields_max: Annotated[
+        int, Meta(ge=16, le=10_000, description="A request's header fields; one with more is refused.")
+    ] = 128
     header_max_bytes: Annotated[
         int,
         Meta(ge=1024, le=1024**2, description="A request's longest line: its first one, or a header field."),

@@ -20,6 +20,22 @@ class Status(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ' "" for none.'
         ),
     ] = ""
+    allow_unauthenticated: Annotated[
+        bool,
+        Meta(
+            description="Whether whoever reaches an address beyond this machine may look without a key, as Prometheus may have to."
+        ),
+    ] = False
+    tls_certificate: Annotated[
+        str,
+        Meta(
+            description="A certificate with its chain, PEM: monitors then use https. Changed files are taken into use."
+        ),
+    ] = ""
+    tls_key: Annotated[str, Meta(description="Its private key, PEM, without a passphrase, not readable for all.")] = ""
+    connections_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Monitors and browsers connected at once; one more is cut.")
+    ] = 512
     refresh_interval_s: Annotated[
         float,
         Meta(ge=0.1, le=60.0, description="How often the dashboard is told anew; one rendering serves all who look."),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ollamad.config import Config, Loaded, Setting, load
 from ollamad.config.checks import FIXED_VARIABLES, OWNED_VARIABLES
 from ollamad.config.load import key_types
+from ollamad.config.secrets import is_secret
 from ollamad.errors import ConfigError, Problem
 
 HOME: Final = tempfile.mkdtemp(prefix="ollamad-home-")
@@ -58,11 +59,24 @@ SECONDS: Final = st.floats(0.001, 9.0) | st.integers(1, 9)
 COUNTS: Final = st.integers(1, 1_000_000)
 SELECTORS: Final = st.integers(0, 15) | st.from_regex(r"GPU-[0-9a-f]{4,8}|\*[A-Z][0-9]{2,3}\*", fullmatch=True)
 VARIABLES: Final = st.from_regex(r"[A-Za-z_. é-]{1,8}", fullmatch=True).filter(
-    lambda name: name not in {*OWNED_VARIABLES, *FIXED_VARIABLES}
+    lambda name: name not in {*OWNED_VARIABLES, *FIXED_VARIABLES} and not is_secret(name)
 )
 
 GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "proxy.listen": st.integers(1, 30_000).map(lambda port: f"127.0.0.1:{port}"),
+    "proxy.allow_unauthenticated": st.sampled_from([False]),
+    "proxy.tls_certificate": st.just(""),
+    "proxy.tls_key": st.just(""),
+    "proxy.connections_per_client_max": COUNTS,
+    "proxy.requests_per_client_per_minute": st.integers(0, 1_000_000),
+    "proxy.header_fields_max": st.integers(16, 10_000),
+    "access.keys_file": st.sampled_from(["", "/etc/ollamad/keys.toml", "~/keys.toml"]),
+    "access.keys_max": COUNTS,
+    "access.look_interval_s": SECONDS,
+    "status.connections_max": COUNTS,
+    "status.allow_unauthenticated": st.booleans(),
+    "status.tls_certificate": st.just(""),
+    "status.tls_key": st.just(""),
     "proxy.allowed_hosts": st.lists(TEXTS, max_size=3),
     "proxy.body_max_bytes": st.integers(1024, 4 * 1024**3),
     "proxy.attempts_max": st.integers(1, 16),
@@ -258,6 +272,6 @@ BAD: Final[tuple[tuple[str, object, str], ...]] = (
     ("proxy.listne", "x", 'there is no such key, did you mean "listen"?'),
     ("porxy.listen", "x", 'there is no table [porxy], did you mean "proxy"?'),
     ("log", "debug", "is a table: write it as [log]"),
-    ("colour", True, "there is no table [colour]; there are [control], [gpus], [log]"),
+    ("colour", True, "there is no table [colour]; there are [access], [control], [gpus], [log]"),
 )
 """A key, a value that it refuses whatever the other keys say, and what the refusal says."""

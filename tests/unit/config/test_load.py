@@ -85,7 +85,7 @@ def test_a_problem_reads_as_one_line_with_all_that_is_needed_to_mend_it() -> Non
 
 def test_an_unknown_key_that_is_near_to_none_is_told_which_there_are() -> None:
     (problem,) = problems(("status.colour", "red"))
-    assert problem.message.startswith("there is no such key; [status] has agent_listen, events_kept, history_s, ")
+    assert problem.message.startswith("there is no such key; [status] has agent_listen, allow_unauthenticated, ")
 
 
 def test_a_near_word_is_offered_and_a_far_one_is_not() -> None:

@@ -33,8 +33,8 @@ def refusal(path: Path) -> str:
 
 
 def test_a_file_sets_keys_and_its_lines_are_their_origins(file: Path) -> None:
-    found = from_file(file, '# mine\n[proxy]\nlisten = "0.0.0.0:1"\n\n[ollama.env]\nA = "1"\n[gpus]\ninclude = [0]\n')
-    assert found.config.proxy.listen == "0.0.0.0:1"
+    found = from_file(file, '# mine\n[proxy]\nlisten = "127.0.0.9:1"\n\n[ollama.env]\nA = "1"\n[gpus]\ninclude = [0]\n')
+    assert found.config.proxy.listen == "127.0.0.9:1"
     assert found.config.ollama.env == {"A": "1"}
     assert found.config.gpus.include == (0,)
     assert found.origins == {"proxy.listen": f"{file}:3", "ollama.env": f"{file}:5", "gpus.include": f"{file}:8"}

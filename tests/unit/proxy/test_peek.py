@@ -185,3 +185,15 @@ def test_a_request_for_nothing_that_keeps_nothing_is_an_unload(keep_alive: objec
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
 def test_what_cannot_be_read_says_nothing(body: bytes) -> None:
     assert peek(body, USUAL) == NOTHING
+
+
+@given(st.binary(max_size=30), st.sampled_from(["options", "messages", "keep_alive", "model", "x"]))
+def test_whatever_stands_in_a_field_it_is_no_fault_of_ours(raw: bytes, field: str) -> None:
+    for value in (raw, b'"' + raw + b'"', b'{"a": "' + raw + b'"}'):
+        body = b'{"prompt": "x", "%b": %b}' % (field.encode(), value)
+        assert peek(body, USUAL).shape == ""
+        model_of(body, JSON)
+
+
+def test_options_that_are_no_text_are_no_fault_of_ours() -> None:
+    assert peek(b'{"prompt": "x", "options": {"\xf8": 1}}', USUAL).shape == ""

@@ -15,7 +15,12 @@ from ollamad.cli.ctl.complete import SCRIPTS, candidates, complete, live_names
 
 
 def names(kind: str, _socket: Path | None) -> Sequence[str]:
-    return {"children": ["gpu0", "gpu1"], "models": ["llama3.2:3b", "qwen3:8b"], "operations": ["restart-1a"]}[kind]
+    return {
+        "children": ["gpu0", "gpu1"],
+        "models": ["llama3.2:3b", "qwen3:8b"],
+        "operations": ["restart-1a"],
+        "keys": ["chat"],
+    }[kind]
 
 
 def words(line: str) -> list[str]:
@@ -38,6 +43,10 @@ def words(line: str) -> list[str]:
         ("ollamactl load --replicas ", []),
         ("ollamactl operations r", ["restart-1a"]),
         ("ollamactl completion ", ["bash", "zsh", "fish"]),
+        ("ollamactl key ", ["create", "list", "revoke"]),
+        ("ollamactl key create x --scope ", ["infer", "read", "manage", "status"]),
+        ("ollamactl key create x --model q", ["qwen3:8b"]),
+        ("ollamactl key revoke ", ["chat"]),
         ("ollamactl nonsense ", []),
         ("ollamactl status x", []),
         ("ollamactl --so", ["--socket"]),

@@ -9,12 +9,12 @@ import pytest
 
 from ollamad.cli.ctl.man import page
 from ollamad.cli.ctl.parser import parser
-from ollamad.cli.ctl.tree import commands_of, options_of
+from ollamad.cli.ctl.tree import leaves_of, options_of
 
 
 def test_it_tells_every_command_and_every_option() -> None:
     told = page().replace("\\-", "-")
-    for name, command in commands_of(parser()).items():
+    for name, _, command in leaves_of(parser()):
         assert f"\\fB{name}\\fR" in told
         for action in options_of(command):
             assert all(f"\\fB{flag}\\fR" in told for flag in action.option_strings)

@@ -31,7 +31,7 @@ def host_is_allowed(host: str, listen: Address, allowed: Collection[str]) -> boo
 @lru_cache(maxsize=256)  # a request costs 60 µs in all, this check 7: and nearly all of them have the same `Host`
 def _judged(host: str, listen: Address, allowed: frozenset[str]) -> bool:
     name = _name(host)
-    if "*" in allowed or not _is_loopback(listen.host) or name in map(_name, allowed):
+    if "*" in allowed or not listen.is_loopback or name in map(_name, allowed):
         return True
     try:
         address = ipaddress.ip_address(name)
@@ -52,10 +52,3 @@ def _name(host: str) -> str:
         return host[1:].partition("]")[0].lower()
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdigit() and ":" not in name else host).lower().rstrip(".")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollamad.access.hosts import host_is_allowed, own_addresses
 from ollamad.config.address import Address
-from ollamad.proxy.hosts import host_is_allowed, own_addresses
 
 LOOPBACK = Address("127.0.0.1", 11434)
 LOOPBACKS = (LOOPBACK, Address("127.8.8.8", 1), Address("::1", 11434), Address("localhost", 11434))

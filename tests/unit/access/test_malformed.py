@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollamad.access.malformed import TOLD_MAX, what_was_wrong
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            "400, message:\n  Bad status line:\n    Expected HTTP/:\n\n    b'GET x'\n   ^",
+            "Bad status line: Expected HTTP/",
+        ),
+        ("Invalid header token:\n\n    b'Authorization: Bearer olk_x'\n  ^", "Invalid header token"),
+        ('Missing expected LF:\n\n  b"X-Api-Key: it\'s"\n', "Missing expected LF"),
+        ("Got more than 16384 bytes when reading: b'Authorization'.", "Got more than 16384 bytes when reading"),
+        ("Can't read it", "Can't read it"),
+        ("", "the request could not be read"),
+        ("b'secret'", "the request could not be read"),
+    ],
+)
+def test_the_reason_stays_and_the_bytes_go(reason: str, told: str) -> None:
+    assert what_was_wrong(reason) == told
+
+
+@given(st.binary(min_size=1, max_size=300), st.sampled_from([": ", " ", "\n\n    "]))
+def test_no_bytes_are_ever_quoted(raw: bytes, before: str) -> None:
+    told = what_was_wrong(f"Invalid header token{before}{raw!r}\n ^")
+    assert told == "Invalid header token"
+    assert len(what_was_wrong("x" * 1000)) == TOLD_MAX
