@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from aiohttp import web
 from ollamad.access.certificates import Certificates
 from ollamad.access.site import SecureSite
 from ollamad.config.address import Address
+from ollamad.listening import open_door
 from tests.support.control_face import ollamactl
 from tests.support.daemon import Daemons, until
 from tests.support.simulated import MODEL
@@ -264,6 +266,32 @@ def test_a_client_that_begins_no_handshake_is_cut(pair: Pair, loop: Callable[[],
 
     with asyncio.Runner(loop_factory=loop) as runner:
         assert runner.run(silent()) == b""
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_socket_that_systemd_hands_over_speaks_tls_too(
+    pair: Pair, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def handler(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="in secret")
+
+    async def asked() -> str:
+        runner = web.ServerRunner(web.Server(handler))
+        context = Certificates("proxy", pair.certificate, pair.key).context
+        inherited = socket.create_server(("127.0.0.1", 0))
+        try:
+            door = await open_door(runner, "proxy.listen", Address("127.0.0.1", 0), [inherited], context)
+            connector = aiohttp.TCPConnector(ssl=trusting(pair))
+            async with (
+                aiohttp.ClientSession(connector=connector) as session,
+                session.get(f"https://localhost:{door.address.port}/") as answer,
+            ):
+                return await answer.text()
+        finally:
+            await runner.cleanup()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(asked()) == "in secret"
 
 
 async def test_older_protocols_are_refused(daemons: Daemons, sim_ollama: Path, sim_store: Path, pair: Pair) -> None:
