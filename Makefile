@@ -34,7 +34,7 @@ help:
 
 run: environment
 	@$(MAKE) -s $(VENV)/.installed
-	@exec $(BIN)/ollamad demo $(ARGS)
+	@exec $(BIN)/ollamad demo --real $(ARGS)
 
 test: check
 	@$(SAY) pytest

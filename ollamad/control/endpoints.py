@@ -21,7 +21,8 @@ class Parameter:
     name: str
     meaning: str
     is_flag: bool = True
-    """Whether it is 0 or 1, and 0 where it is left out; else it is text, and required."""
+    """Whether it is 0 or 1, and 0 where it is left out; else it is text."""
+    is_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,11 @@ class Endpoint:
 FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON object a line, until the end")
 DETACH: Final = Parameter("detach", "1: answer 202 at once with the operation's id, instead of its progress")
 DRY_RUN: Final = Parameter("dry_run", "1: only say what would be taken away")
-MODEL: Final = Parameter("model", "the model's name", is_flag=False)
+MODEL: Final = Parameter("model", "the model's name", is_flag=False, is_required=True)
+ACT: Final = Parameter("act", "what to do, such as kill or heal", is_flag=False, is_required=True)
+TARGET: Final = Parameter("target", "to which GPU or child", is_flag=False)
+VALUE: Final = Parameter("value", "how much", is_flag=False)
+NO_DEMO: Final = (409, "it is no demo, or can't be done to it now")
 NO_CHILD: Final = (404, "no child of this name; the error says which is near")
 NOT_NOW: Final = (409, "it can't be done now; the error says why")
 
@@ -157,6 +162,24 @@ ENDPOINTS: Final = (
         answers="operation, kind, state, seconds, uid, progress",
         query=(FOLLOW,),
         errors=((404, "no operation of this id, or none that is kept"),),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/demo",
+        "demo",
+        "What is broken by hand in a demo",
+        answers="gpus, faults, requests_per_s, last_requests",
+        errors=(NO_DEMO,),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/demo",
+        "demo_do",
+        "Break something in a demo, or mend it",
+        changes=True,
+        answers="done, and all that GET has",
+        query=(ACT, TARGET, VALUE),
+        errors=(NO_DEMO,),
     ),
     Endpoint("GET", "/v1/openapi.json", "description", "This table, as OpenAPI 3.1"),
 )

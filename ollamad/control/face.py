@@ -17,7 +17,7 @@ from ollamad.control.access import access_of, ownership_of
 from ollamad.control.app import ControlSite, control_runner
 from ollamad.control.claim import claimed, claimed_with
 from ollamad.control.handlers import Handlers
-from ollamad.control.operations import Operations, Services
+from ollamad.control.operations import Demo, Operations, Services
 from ollamad.control.place import place
 from ollamad.control.running import Running
 
@@ -76,11 +76,12 @@ class ControlFace:
         settings: Control,
         operations: Operations,
         status: Callable[[], Mapping[str, Any]],
+        demo: Demo | None = None,
     ) -> None:
         self.about = About(ours.path)
         self._ours = ours
         self._running = Running(operations_kept=settings.operations_kept, progress_kept=settings.progress_kept)
-        services = Services(operations, status, self.about.document)
+        services = Services(operations, status, self.about.document, demo)
         handlers = Handlers(services, self._running)
         self._runner = control_runner(handlers, access_of(settings))
 

@@ -14,9 +14,9 @@ from ollamad.control import view
 from ollamad.control.claim import Peer
 from ollamad.control.describe import NDJSON, openapi
 from ollamad.control.endpoints import ENDPOINTS
-from ollamad.control.operations import Services
+from ollamad.control.operations import Demo, Services
 from ollamad.control.running import Operation, Running, State, Step, Work
-from ollamad.errors import ClientError, UnknownChild
+from ollamad.errors import ClientError, OperationFailed, UnknownChild
 from ollamad.fleet.tape import Missed
 
 FIRST_WORD_S: Final = 1.0
@@ -129,6 +129,25 @@ class Handlers:
         if _flag(request, "follow"):
             return await _stream(request, _progress(found))
         return web.json_response(found.summary() | {"progress": [_shown(step) for step in found.steps.kept]})
+
+    async def demo(self, _request: web.Request) -> web.StreamResponse:
+        """`GET /v1/demo`."""
+        return web.json_response(self._demo().state())
+
+    async def demo_do(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/demo`."""
+        asked = dict(request.query)
+        if "act" not in asked or asked.keys() - {"act", "target", "value"}:
+            raise ClientError(400, "of this query only act=…, target=… and value=… are understood, and act is needed")
+        demo = self._demo()
+        done = await demo.do(asked["act"], asked.get("target") or None, asked.get("value") or None)
+        return web.json_response({"done": done, **demo.state()})
+
+    def _demo(self) -> Demo:
+        demo = self._services.demo
+        if demo is None:
+            raise OperationFailed("this ollamad is no demo: nothing is broken on purpose; ollamad demo starts one")
+        return demo
 
     async def description(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/openapi.json`."""

@@ -59,6 +59,16 @@ class Operations(Protocol):
         """Take away what no model needs; with `dry_run` only say what that is."""
 
 
+class Demo(Protocol):
+    """What can be broken and mended by hand in a demo."""
+
+    def state(self) -> Mapping[str, Any]:
+        """What is broken now, and how much traffic there is."""
+
+    async def do(self, act: str, target: str | None, value: str | None) -> str:
+        """Break or mend something; gives what was done, for people. Raises ClientError, OperationFailed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """All that this face shows and steers."""
@@ -68,3 +78,5 @@ class Services:
     """The document of `GET /status`, of this moment."""
     about: Callable[[], Mapping[str, Any]]
     """What is true of the daemon as a process: where it listens, its pid, for how long it runs."""
+    demo: Demo | None = None
+    """None where the daemon is no demo."""

@@ -13,7 +13,7 @@ from ollamad.gpu.model import Gpu
 from ollamad.routing.snapshot import GpuView, Resident
 from ollamad.supervision.freeing import Freed, Holding
 from ollamad.supervision.gpu_health import Health
-from ollamad.supervision.pinning import Pinning, foreign_bytes, pinning
+from ollamad.supervision.pinning import Pinning, Proof, foreign_bytes, pinning
 
 log = structlog.get_logger()
 
@@ -67,9 +67,18 @@ class Devices:
         ]
         return max(fresh) >= IDLE_PERCENT if fresh else None
 
-    def pinning(self, gpus: tuple[Gpu, ...], members: frozenset[int], residents: tuple[Resident, ...]) -> Pinning:
-        """Whether a child's processes are where they were pinned."""
-        return pinning(members, [gpu.uuid for gpu in gpus], self._telemetry.listed(), residents)
+    def pinning(
+        self, gpus: tuple[Gpu, ...], members: frozenset[int], residents: tuple[Resident, ...], since_s: float
+    ) -> Pinning:
+        """Whether a child's processes are where they were pinned.
+
+        `since_s` is when what it has loaded last changed: a list from before can't show a runner that came then.
+        """
+        found = pinning(members, [gpu.uuid for gpu in gpus], self._telemetry.listed(), residents)
+        sampled_s = min((self._telemetry.view(gpu).sampled_at_s or 0.0 for gpu in gpus), default=since_s)
+        if found.proof is Proof.ON_CPU and sampled_s < since_s:
+            return Pinning(Proof.UNPROVEN, "its GPU was last looked at before the model was loaded")
+        return found
 
     def foreign_bytes(self, gpu: Gpu, ours: frozenset[int], said_bytes: int | None) -> int | None:
         """Memory of a GPU that is used by processes that are not ours."""

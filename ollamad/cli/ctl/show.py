@@ -176,7 +176,8 @@ def phase(child: Document) -> str:
 
 def _child(child: Document) -> list[str]:
     gpus_of_it: Sequence[Document] = child["gpus"]
-    slots = child["slots"]
+    slots = child["slots"] * max(1, len(child["models"]))
+    silent = any(gpu["error"] for gpu in gpus_of_it)  # what was read before that is no news
     return [
         child["id"],
         phase(child),
@@ -184,7 +185,7 @@ def _child(child: Document) -> list[str]:
         f"{child['in_flight']} of {slots}" if child["in_flight"] else "0",
         str(child["deaths"]),
         "+".join(str(gpu["index"]) for gpu in gpus_of_it) or "cpu",
-        part(_sum(gpus_of_it, "memory_used_bytes"), _sum(gpus_of_it, "memory_total_bytes")),
+        part(None if silent else _sum(gpus_of_it, "memory_used_bytes"), _sum(gpus_of_it, "memory_total_bytes")),
         _utilization(gpus_of_it),
         ", ".join(model["name"] for model in child["models"]) or NOTHING,
     ]
@@ -213,5 +214,7 @@ def _sum(gpus_of_it: Sequence[Document], key: str) -> int | None:
 
 
 def _utilization(gpus_of_it: Sequence[Document]) -> str:
-    readings = [gpu["utilization_percent"] for gpu in gpus_of_it if gpu["utilization_percent"] is not None]
+    readings = [
+        gpu["utilization_percent"] for gpu in gpus_of_it if gpu["utilization_percent"] is not None and not gpu["error"]
+    ]
     return f"{max(readings)}%" if readings else NOTHING
