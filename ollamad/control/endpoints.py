@@ -58,7 +58,9 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/v1/status", "status", "The status document, and what is true of the daemon", answers="daemon, …"),
     Endpoint("GET", "/v1/children", "children", "All children", answers="children"),
     Endpoint("GET", "/v1/children/{id}", "child", "One child", errors=(NO_CHILD,)),
-    Endpoint("GET", "/v1/gpus", "gpus", "All GPUs that have a child, with their latest readings", answers="gpus"),
+    Endpoint(
+        "GET", "/v1/gpus", "gpus", "All GPUs with their latest readings, and which child has them", answers="gpus"
+    ),
     Endpoint("GET", "/v1/requests", "requests", "Requests in flight, oldest first", answers="waiting, requests"),
     Endpoint(
         "GET",

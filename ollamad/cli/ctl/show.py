@@ -86,7 +86,7 @@ def gpus(document: Document, width: int | None) -> list[str]:
     rows = [
         [
             str(gpu["index"]),
-            gpu["child"],
+            gpu["child"] or NOTHING,
             gpu["name"],
             part(gpu["memory_used_bytes"], gpu["memory_total_bytes"]),
             size(gpu["memory_free_bytes"]),
@@ -98,7 +98,7 @@ def gpus(document: Document, width: int | None) -> list[str]:
         ]
         for gpu in document["gpus"]
     ]
-    return table(_GPUS, rows, width) if rows else ["no child has a GPU: they run on the CPU"]
+    return table(_GPUS, rows, width) if rows else ["there is no GPU: the children run on the CPU"]
 
 
 def requests(document: Document, width: int | None) -> list[str]:

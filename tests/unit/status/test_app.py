@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -17,6 +18,7 @@ from ollamad.routing.snapshot import ChildView, Snapshot
 from ollamad.status.app import status_runner
 from ollamad.status.board import Board
 from ollamad.status.dashboard import load_schema
+from ollamad.status.rendered import AGE_HEADER, FRESH_S
 from ollamad.status.view import status
 from ollamad.supervision.state import Phase, Want
 from tests.support.showcase import Showcase
@@ -65,8 +67,10 @@ async def client(fleet: Fleet, aiohttp_client: AiohttpClient) -> TestClient[Requ
 
 async def test_status_is_the_snapshot_of_the_moment(client: TestClient[Request, Application], fleet: Fleet) -> None:
     for fleet.now in (STARTING, READY, STOPPING):
+        await asyncio.sleep(FRESH_S)  # what was asked for just now is the same page
         async with client.get("/status") as answer:
             assert (answer.status, answer.content_type) == (200, "application/json")
+            assert int(answer.headers[AGE_HEADER]) == 0
             assert await answer.json() == {**status(fleet.now), "store": {**STORE, "sync": None}}
 
 
