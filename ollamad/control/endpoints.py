@@ -47,6 +47,8 @@ FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON objec
 DETACH: Final = Parameter("detach", "1: answer 202 at once with the operation's id, instead of its progress")
 DRY_RUN: Final = Parameter("dry_run", "1: only say what would be taken away")
 MODEL: Final = Parameter("model", "the model's name", is_flag=False, is_required=True)
+ON: Final = Parameter("child", "the children, with commas between them", is_flag=False)
+KEEP_ALIVE: Final = Parameter("keep_alive", "how long it stays while idle, as Ollama takes it", is_flag=False)
 ACT: Final = Parameter("act", "what to do, such as kill or heal", is_flag=False, is_required=True)
 TARGET: Final = Parameter("target", "to which GPU or child", is_flag=False)
 VALUE: Final = Parameter("value", "how much", is_flag=False)
@@ -134,6 +136,26 @@ ENDPOINTS: Final = (
         "What would be decided now on a request for `?model=`, and how each child stands to it",
         answers="model, verdict, child, reason, expected_s, children",
         query=(MODEL,),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/pull",
+        "pull",
+        "Get a model from its registry, for all children",
+        changes=True,
+        query=(DETACH, MODEL),
+        errors=(NOT_NOW,),
+        answer=Answer.STREAM,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/load",
+        "load",
+        "Load a model, on the children that are named or where routing wants it",
+        changes=True,
+        query=(DETACH, MODEL, ON, KEEP_ALIVE),
+        errors=(NOT_NOW, NO_CHILD),
+        answer=Answer.STREAM,
     ),
     Endpoint(
         "POST",

@@ -80,6 +80,7 @@ class ControlFace:
     ) -> None:
         self.about = About(ours.path)
         self._ours = ours
+        self._operations = operations
         self._running = Running(operations_kept=settings.operations_kept, progress_kept=settings.progress_kept)
         services = Services(operations, status, self.about.document, demo)
         handlers = Handlers(services, self._running)
@@ -93,6 +94,12 @@ class ControlFace:
     async def run(self) -> None:
         """Own the operations that take long, until cancelled."""
         await self._running.run()
+
+    async def reload(self) -> None:
+        """Read the configuration again, as an operation of our own user's, to its end. Raises OperationFailed."""
+        operation = self._running.start("reload", self._operations.reload, os.geteuid())
+        async for _ in operation.steps.read():
+            continue
 
     async def close(self) -> None:
         """Answer nobody any more."""

@@ -52,6 +52,12 @@ class Operations(Protocol):
         `{"verdict": "send", "child": "gpu0", "reason": "…", "expected_s": 0.4, "children": {"gpu0": "…", …}}`
         """
 
+    async def pull(self, model: str, tell: Tell) -> None:
+        """Get a model from its registry, for all children; joins a download that is under way."""
+
+    async def load(self, model: str, children: Sequence[str], keep_alive: int | str | None, tell: Tell) -> None:
+        """Load a model on these children, or where routing wants it; `keep_alive` is Ollama's."""
+
     async def sync(self, tell: Tell) -> None:
         """Make all stores equal."""
 

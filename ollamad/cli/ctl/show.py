@@ -52,6 +52,7 @@ _MODELS: Final = (
 _ROUTE: Final = (Column("CHILD"), Column("STANDS", shrinks=True))
 _OPERATIONS: Final = (
     Column("OPERATION"),
+    Column("ABOUT", shrinks=True, drops=True),
     Column("STATE"),
     Column("TOOK", right=True),
     Column("BY", right=True),
@@ -135,7 +136,14 @@ def models(document: Document, width: int | None) -> list[str]:
 def operations(document: Document, width: int | None) -> list[str]:
     """Long operations."""
     rows = [
-        [one["operation"], one["state"], span(one["seconds"]), f"uid {one['uid']}", one.get("error", "")]
+        [
+            one["operation"],
+            one["about"] or NOTHING,
+            one["state"],
+            span(one["seconds"]),
+            f"uid {one['uid']}",
+            one.get("error", ""),
+        ]
         for one in document["operations"]
     ]
     return table(_OPERATIONS, rows, width) if rows else ["no long operation has run"]
