@@ -24,7 +24,7 @@ GIB: Final = 1024**3
 VRAM_BYTES: Final = 24 * GIB
 RESERVED_BYTES: Final = 450 * 1024**2
 """What the driver keeps for itself; neither used nor free."""
-NAME: Final = "Simulated GPU 24 GiB"
+NAME: Final = "Simulated, 24 GiB"
 OFF_THE_BUS: Final = 79
 """The Xid of a GPU that is lost."""
 EVENTS_KEPT: Final = 64

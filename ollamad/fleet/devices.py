@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Final
 
@@ -81,9 +82,13 @@ class Devices:
         return found
 
     def foreign_bytes(self, gpu: Gpu, ours: frozenset[int], said_bytes: int | None) -> int | None:
-        """Memory of a GPU that is used by processes that are not ours."""
+        """Memory of a GPU that is used by processes that are not ours: neither among `ours` nor in one's group."""
         used_bytes = self._telemetry.view(gpu).memory_used_bytes
-        return foreign_bytes(self._telemetry.processes(gpu.uuid), ours, used_bytes, said_bytes)
+        processes = self._telemetry.processes(gpu.uuid)
+        new = frozenset(
+            one.pid for one in processes or () if one.here and one.pid not in ours and _group(one.pid) in ours
+        )
+        return foreign_bytes(processes, ours | new, used_bytes, said_bytes)
 
     def hold(self, gpus: tuple[Gpu, ...], pids: frozenset[int], vram_bytes: int | None) -> Holding:
         """What a child that has just died has on these GPUs."""
@@ -93,3 +98,11 @@ class Devices:
         """Return when that is free, when it takes too long, or when nothing will tell."""
         if await self._telemetry.freed(held, timeout_s) is Freed.NOT_YET:
             log.warning("vram not freed", gpus=list(held.used_bytes), waited_s=timeout_s)
+
+
+def _group(pid: int) -> int | None:
+    """The process group of a process; a server's number for its runners, one that has just been started included."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None

@@ -151,6 +151,7 @@ class Sight:
 
     def _gpu_now(self, gpu: Gpu) -> GpuView:
         ours = frozenset[int]().union(*(child.known.members for child in self._children.values()))
+        ours |= {child.known.pid for child in self._children.values() if child.known.pid is not None}
         mine = [child for child in self._children.values() if gpu in child.plan.gpus]
         alone = all(len(child.plan.gpus) == 1 for child in mine)  # a wide child does not say what is where
         said = [child.known.vram_bytes for child in mine] if alone else [None]

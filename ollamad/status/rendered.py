@@ -1,4 +1,4 @@
-"""A page that many may ask for: drawing it takes a twentieth of the time at most, however many ask; its age is told."""
+"""A page that many may ask for: drawing it takes a fiftieth of the time at most, however many ask; its age is told."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-SHARE: Final = 0.05
-"""Of one core, that drawing a page may take: a page that took 2 ms is the same for 40 ms. So one asker after a change
-sees it at once, and a thousand a second cost no more than twenty."""
+SHARE: Final = 0.02
+"""Of one core, that drawing a page may take: a page that took 2 ms is the same for 100 ms. So one asker after a change
+sees it at once, and a thousand a second cost no more than ten."""
 AGE_HEADER: Final = "X-Ollamad-Age-Ms"
 
 

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from ollamad.fleet.devices import Devices
 from ollamad.fleet.telemetry import Telemetry
@@ -16,17 +22,16 @@ STRANGER = GpuProcess(7, GIB)
 
 
 class OneSample:
-    """A sampler that has read the GPU once, with a stranger's process alone on it."""
+    """A sampler that has read the GPU once, with a stranger's process alone on it, or with another."""
 
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
+    def __init__(self, process: GpuProcess = STRANGER) -> None:
+        self.process = process
 
     async def discover(self) -> Inventory:
         return Inventory((GPU,), None)
 
     async def sample(self, uuids: tuple[str, ...]) -> tuple[Sample, ...]:
-        self.asked.set()
-        return tuple(Sample(uuid, time.monotonic(), memory_used_bytes=GIB, processes=(STRANGER,)) for uuid in uuids)
+        return tuple(Sample(uuid, time.monotonic(), memory_used_bytes=GIB, processes=(self.process,)) for uuid in uuids)
 
     def take_events(self) -> tuple[GpuEvent, ...]:
         return ()
@@ -45,3 +50,26 @@ async def test_a_list_from_before_a_model_was_loaded_is_no_proof_that_its_runner
         new = devices.pinning((GPU,), frozenset({1}), LOADED, before_s)
         running.cancel()
     assert (old.proof, new.proof) == (Proof.UNPROVEN, Proof.ON_CPU)
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[int, int]]:
+    """A server in a group of its own and its runner, by number."""
+    command = ["sh", "-c", "sleep infinity & echo $!; wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as running:
+        assert running.stdout is not None
+        yield running.pid, int(running.stdout.readline())
+        os.killpg(running.pid, signal.SIGKILL)
+
+
+async def test_a_runner_that_a_server_has_just_started_is_not_foreign(server: tuple[int, int]) -> None:
+    pid, runner = server
+    telemetry = Telemetry(OneSample(GpuProcess(runner, GIB)), (GPU,), interval_s=3600.0)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(telemetry.run())
+        while telemetry.view(GPU).sampled_at_s is None:
+            await asyncio.sleep(0)
+        running.cancel()
+    devices = Devices(telemetry, 3600.0)
+    assert devices.foreign_bytes(GPU, frozenset({pid}), None) == 0
+    assert devices.foreign_bytes(GPU, frozenset(), None) == GIB
