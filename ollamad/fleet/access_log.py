@@ -64,7 +64,7 @@ def facts(trip: Trip) -> dict[str, object]:
         "tokens_out": tally.output_tokens,
         "tokens_per_s": None if trip.tokens_per_s is None else round(trip.tokens_per_s, 1),
         "sent_bytes": trip.sent_bytes or None,
-        "why": trip.why,
+        "error": trip.why,
     }
     return {name: value for name, value in told.items() if value is not None}
 

@@ -93,4 +93,4 @@ def test_only_what_is_no_client_s_own_fault_is_a_warning(kind: TurnedAway, level
     trip = Trip("POST", "/api/chat", "id", since_s=10.0, ended_s=10.1)
     trip.is_refused(kind, 400, "the reason")
     (line,) = lines(trip)
-    assert (line["log_level"], line["outcome"], line["why"]) == (level, "refused", "the reason")
+    assert (line["log_level"], line["outcome"], line["error"]) == (level, "refused", "the reason")
