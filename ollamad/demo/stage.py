@@ -90,6 +90,7 @@ def stage() -> Iterator[Stage]:
             "models.path": str(folder / "models"),
             "routing.state_dir": str(folder / "state"),
             "log.level": "warning",
+            "proxy.shutdown_grace_s": 1.0,
             **IMPATIENT,
         }
         yield Stage(driver, tuple(Setting(key, value, ORIGIN) for key, value in settings.items()))
