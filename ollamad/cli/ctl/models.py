@@ -37,7 +37,7 @@ def pull(context: Context) -> int:
 def rm(context: Context) -> int:
     """Delete a model."""
     name = context.options.model
-    _known(context, name)
+    _known(context, name, otherwise="ollamactl models lists those that there are")
     context.proxy().ask("DELETE", "/api/delete", {"model": name})
     return _done(context, name, f"{name} is deleted", [])
 
@@ -81,13 +81,13 @@ def _done(context: Context, model: str, said: str, children: Sequence[str]) -> i
     return DONE
 
 
-def _known(context: Context, name: str) -> None:
-    """Raises CommandError where the daemon has no such model, with one that is near."""
+def _known(context: Context, name: str, otherwise: str = "") -> None:
+    """Raises CommandError where the daemon has no such model, with one that is near, or else what to do."""
     names = [model["name"] for model in known_models(context)["models"]]
     if canonical(name) in {canonical(known) for known in names}:
         return
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f', did you mean "{near[0]}"?' if near else f"; get it with: ollamactl pull {name}"
+    hint = f', did you mean "{near[0]}"?' if near else f"; {otherwise or f'get it with: ollamactl pull {name}'}"
     raise CommandError(f'there is no model "{name}"{hint}')
 
 
