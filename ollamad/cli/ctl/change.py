@@ -57,7 +57,7 @@ def reload(context: Context) -> int:
         return _follow(context, progress)
     first = next(progress, {})
     if "progress" not in first:
-        return _ended(context, first)
+        return ended(context, first)
     if context.json:
         context.document(first, compact=True)
     else:
