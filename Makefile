@@ -12,7 +12,7 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help run test test-systemd check clean lock dist environment bench bench-supervision bench-live bench-routing
-.PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover soak fuzz attacks
+.PHONY: bench-status bench-relay bench-relay-many bench-relay-leaks bench-relay-failover soak fuzz attacks
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench-routing       routing beside what nginx does, in virtual time (ARGS="half --seed 2")'
 	@echo 'make bench-relay         what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
 	@echo 'make bench-relay-many    5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
+	@echo 'make bench-status        what 2,000 looks a second and 50 dashboards cost, and whether 500 streams feel it'
 	@echo 'make soak    a real and a simulated fleet under load, a fault every few seconds, watched (MINUTES=30)'
 	@echo 'make fuzz    a million fuzzed requests: no crash, no hang, no growth (ARGS="--requests 50000 --seed 2")'
 	@echo 'make attacks what strangers try, and what each gets: the table of docs/SECURITY.md'
@@ -36,7 +37,7 @@ help:
 
 run: environment
 	@$(MAKE) -s $(VENV)/.installed
-	@exec $(BIN)/ollamad demo $(ARGS)
+	@exec $(BIN)/ollamad demo --real $(ARGS)
 
 test: check
 	@$(SAY) pytest
@@ -62,6 +63,8 @@ check: environment
 # into the cache of the demo: nothing is installed, and it needs no root.
 bench-supervision:
 	@$(MAKE) -s bench PART=supervision
+bench-status:
+	@$(MAKE) -s bench PART=status
 bench-live:
 	@$(MAKE) -s bench PART=live_routing
 bench-routing:

@@ -29,6 +29,7 @@ from ollamad.access.access import Access
 from ollamad.config import Config
 from ollamad.config.address import Address
 from ollamad.control.face import Claim, ControlFace, claim
+from ollamad.control.operations import Demo
 from ollamad.errors import OllamadError
 from ollamad.fleet.devices import Devices
 from ollamad.fleet.discovery import discover
@@ -38,6 +39,7 @@ from ollamad.fleet.operations import Operations
 from ollamad.fleet.reload import mind_new_gpus
 from ollamad.fleet.standing import Standings
 from ollamad.fleet.telemetry import Telemetry
+from ollamad.gpu.model import GpuProvider
 from ollamad.gpu.nvml import NvmlProvider
 from ollamad.gpu.thread import GpuThread
 from ollamad.listening import Door, address_of, answering, open_door
@@ -67,6 +69,16 @@ ABANDON_AFTER_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What the daemon stands on that is no configuration; other than the machine itself only in a demo."""
+
+    provider: Callable[[], GpuProvider] = NvmlProvider
+    """Where its GPUs come from."""
+    demo: Demo | None = None
+    """What can be broken by hand."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listening:
     """Where the daemon can be reached, ports that the kernel chose included."""
 
@@ -85,23 +97,25 @@ class World:
     hangup: Signals
     reread: Callable[[], Config]
     """The configuration anew, for a reload."""
+    machine: Machine
 
 
 async def run(
     config: Config,
     on_listening: Callable[[Listening], None] = lambda _: None,
     reread: Callable[[], Config] | None = None,
+    machine: Machine = Machine(),
 ) -> None:
     """Run the daemon until it is told to stop. `reread` gives the configuration anew, for a reload.
 
     Raises ConfigError or StartError where it can't start; nothing is left running then.
     """
-    with _world(config, reread or (lambda: config)) as world:
+    with _world(config, reread or (lambda: config), machine) as world:
         await _run(config, Program(find_program(config.ollama.binary, os.environ.get("PATH"))), world, on_listening)
 
 
 @contextmanager
-def _world(config: Config, reread: Callable[[], Config]) -> Iterator[World]:
+def _world(config: Config, reread: Callable[[], Config], machine: Machine) -> Iterator[World]:
     with (
         closing(take_notifier(os.environ)) as manager,
         closing(take_sockets(os.environ)) as inherited,
@@ -109,12 +123,13 @@ def _world(config: Config, reread: Callable[[], Config]) -> Iterator[World]:
         Signals(signal.SIGTERM, signal.SIGINT) as stop,  # to the very end: one too many must not cut the end short
         Signals(signal.SIGHUP) as hangup,
     ):
-        yield World(inherited, ours, Presence(manager, config.service.ready_wait_s), stop, hangup, reread)
+        presence = Presence(manager, config.service.ready_wait_s)
+        yield World(inherited, ours, presence, stop, hangup, reread, machine)
 
 
 async def _run(config: Config, program: Program, world: World, on_listening: Callable[[Listening], None]) -> None:
     adopt_orphans()
-    gpu_thread = GpuThread(NvmlProvider(), timeout_s=config.gpus.call_timeout_s)
+    gpu_thread = GpuThread(world.machine.provider(), timeout_s=config.gpus.call_timeout_s)
     try:
         plans, notes = await discover(config.gpus, gpu_thread)
         gpus = [gpu for child in plans for gpu in child.gpus]
@@ -154,6 +169,7 @@ async def _run(config: Config, program: Program, world: World, on_listening: Cal
                 operations,
                 lambda: whole_status(fleet.whole_snapshot(), fleet.synchronizer.view()),
                 access.keyring,
+                world.machine.demo,
             )
             try:
                 await control.open()
@@ -190,7 +206,7 @@ async def _run(config: Config, program: Program, world: World, on_listening: Cal
                         instance,
                         {
                             "stop": _stop_when_asked(fleet, world, proxy, door),
-                            "reload": _reload_when_asked(operations, world.hangup),
+                            "reload": _reload_when_asked(control, world.hangup),
                             "new gpus": mind_new_gpus(fleet),
                             "control": control.run(),
                             "dashboard": board.run(),
@@ -240,11 +256,11 @@ async def _stop_when_asked(fleet: Fleet, world: World, proxy: ProxyRunner, door:
     fleet.abandon()
 
 
-async def _reload_when_asked(operations: Operations, hangup: Signals) -> None:
-    """On SIGHUP read the configuration again; one that can't be used is told, and changes nothing."""
+async def _reload_when_asked(control: ControlFace, hangup: Signals) -> None:
+    """On SIGHUP read the configuration again, as an operation that can be asked for; one at a time."""
     while True:
         await hangup.heard(None)
         try:
-            await operations.reload(lambda facts: log.info("reload goes on", **facts))
+            await control.reload()
         except OllamadError as error:
             log.warning("reload refused", reason=str(error))

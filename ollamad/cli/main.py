@@ -20,7 +20,9 @@ from ollamad.cli.service import add_commands
 from ollamad.config import Loaded, Setting, load, parse_flag, read
 from ollamad.config.load import from_environment
 from ollamad.config.render import render_effective, render_example
-from ollamad.demo import demo
+from ollamad.demo import real, simulated
+from ollamad.demo.stage import stage
+from ollamad.demo.traffic import Traffic, parse_rate
 from ollamad.errors import ConfigError, StartError
 
 SYSTEM_CONFIG: Final = Path("/etc/ollamad/config.toml")
@@ -60,13 +62,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check)
     check.add_argument("--example", action="store_true", help="print an example file with every key instead")
-    demo_parser = commands.add_parser(
-        "demo", allow_abbrev=False, help="try it: gets an Ollama and a small model where there are none"
+    demo = commands.add_parser(
+        "demo", allow_abbrev=False, help="see it at work: four simulated GPUs and traffic; needs nothing"
     )
-    demo_parser.set_defaults(command=_demo)
+    demo.set_defaults(command=_demo)
+    demo.add_argument(
+        "--real", action="store_true", help="with a real Ollama and a small model, downloaded where there are none"
+    )
+    demo.add_argument(
+        "--traffic", metavar="RATE", type=_rate, default=3.0, help="requests it sends itself: 5/s, 30/min, 0 for none"
+    )
+    demo.add_argument("--seed", metavar="N", type=int, default=1, help="what the traffic's luck begins with")
     check.add_argument("--quiet", action="store_true", help="print nothing where nothing is wrong")
     add_commands(commands)
-    for command in (serve, check, demo_parser):
+    for command in (serve, check, demo):
         command.add_argument(
             "--config",
             metavar="FILE",
@@ -82,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
             help="set one key, before environment and file; may be given again",
         )
     return parser
+
+
+def _rate(text: str) -> float:
+    try:
+        return parse_rate(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -108,13 +124,39 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    prepared = demo.prepare(_loaded(options), lambda line: print(line, flush=True))
+    return _demo_real(options) if options.real else _demo_simulated(options)
+
+
+def _demo_simulated(options: argparse.Namespace) -> int:
+    """Only a file and flags that are named count: what this machine is set to is about its own GPUs."""
+    with stage() as staged:
+
+        def loaded() -> Loaded:
+            named = read(options.config) if options.config else ()
+            return load(staged.settings, named, map(parse_flag, options.flags), home=str(Path.home()))
+
+        config = loaded().config
+        log.set_up(config.log)
+        _run(
+            simulated.run(
+                config,
+                staged.driver,
+                Traffic(options.traffic, options.seed),
+                lambda listening: print(simulated.banner(listening), flush=True),
+                lambda: loaded().config,
+            )
+        )
+    return 0
+
+
+def _demo_real(options: argparse.Namespace) -> int:
+    prepared = real.prepare(_loaded(options), lambda line: print(line, flush=True))
     loaded = _loaded(options, prepared.settings)
     log.set_up(loaded.config.log)
     _run(
         daemon.run(
             loaded.config,
-            lambda listening: print(demo.banner(listening, prepared.model), flush=True),
+            lambda listening: print(real.banner(listening, prepared.model), flush=True),
             lambda: _loaded(options, prepared.settings).config,
         )
     )

@@ -59,7 +59,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "name": parameter.name,
             "in": "query",
             "description": parameter.meaning,
-            "required": not parameter.is_flag,
+            "required": parameter.is_required,
             "schema": {"enum": ["0", "1"], "default": "0"} if parameter.is_flag else {"type": "string", "minLength": 1},
         }
         for parameter in endpoint.query

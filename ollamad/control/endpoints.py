@@ -25,7 +25,8 @@ class Parameter:
     name: str
     meaning: str
     is_flag: bool = True
-    """Whether it is 0 or 1, and 0 where it is left out; else it is text, and required."""
+    """Whether it is 0 or 1, and 0 where it is left out; else it is text."""
+    is_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,13 @@ class Endpoint:
 FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON object a line, until the end")
 DETACH: Final = Parameter("detach", "1: answer 202 at once with the operation's id, instead of its progress")
 DRY_RUN: Final = Parameter("dry_run", "1: only say what would be taken away")
-MODEL: Final = Parameter("model", "the model's name", is_flag=False)
+MODEL: Final = Parameter("model", "the model's name", is_flag=False, is_required=True)
+ON: Final = Parameter("child", "the children, with commas between them", is_flag=False)
+KEEP_ALIVE: Final = Parameter("keep_alive", "how long it stays while idle, as Ollama takes it", is_flag=False)
+ACT: Final = Parameter("act", "what to do, such as kill or heal", is_flag=False, is_required=True)
+TARGET: Final = Parameter("target", "to which GPU or child", is_flag=False)
+VALUE: Final = Parameter("value", "how much", is_flag=False)
+NO_DEMO: Final = (409, "it is no demo, or can't be done to it now")
 NO_CHILD: Final = (404, "no child of this name; the error says which is near")
 NOT_NOW: Final = (409, "it can't be done now; the error says why")
 
@@ -59,7 +66,9 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/v1/status", "status", "The status document, and what is true of the daemon", answers="daemon, …"),
     Endpoint("GET", "/v1/children", "children", "All children", answers="children"),
     Endpoint("GET", "/v1/children/{id}", "child", "One child", errors=(NO_CHILD,)),
-    Endpoint("GET", "/v1/gpus", "gpus", "All GPUs that have a child, with their latest readings", answers="gpus"),
+    Endpoint(
+        "GET", "/v1/gpus", "gpus", "All GPUs with their latest readings, and which child has them", answers="gpus"
+    ),
     Endpoint("GET", "/v1/requests", "requests", "Requests in flight, oldest first", answers="waiting, requests"),
     Endpoint(
         "GET",
@@ -136,6 +145,26 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "POST",
+        "/v1/pull",
+        "pull",
+        "Get a model from its registry, for all children",
+        changes=True,
+        query=(DETACH, MODEL),
+        errors=(NOT_NOW,),
+        answer=Answer.STREAM,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/load",
+        "load",
+        "Load a model, on the children that are named or where routing wants it",
+        changes=True,
+        query=(DETACH, MODEL, ON, KEEP_ALIVE),
+        errors=(NOT_NOW, NO_CHILD),
+        answer=Answer.STREAM,
+    ),
+    Endpoint(
+        "POST",
         "/v1/sync",
         "sync",
         "Make all stores equal",
@@ -191,6 +220,24 @@ ENDPOINTS: Final = (
         answers="operation, kind, state, seconds, uid, progress",
         query=(FOLLOW,),
         errors=((404, "no operation of this id, or none that is kept"),),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/demo",
+        "demo",
+        "What is broken by hand in a demo",
+        answers="gpus, faults, requests_per_s, last_requests",
+        errors=(NO_DEMO,),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/demo",
+        "demo_do",
+        "Break something in a demo, or mend it",
+        changes=True,
+        answers="done, and all that GET has",
+        query=(ACT, TARGET, VALUE),
+        errors=(NO_DEMO,),
     ),
     Endpoint("GET", "/v1/openapi.json", "description", "This table, as OpenAPI 3.1"),
 )

@@ -18,7 +18,7 @@ from ollamad.control.access import access_of, ownership_of
 from ollamad.control.app import ControlSite, control_runner
 from ollamad.control.claim import claimed, claimed_with
 from ollamad.control.handlers import Handlers
-from ollamad.control.operations import Operations, Services
+from ollamad.control.operations import Demo, Operations, Services
 from ollamad.control.place import place
 from ollamad.control.running import Running
 
@@ -81,11 +81,13 @@ class ControlFace:
         operations: Operations,
         status: Callable[[], Mapping[str, Any]],
         keyring: Keyring,
+        demo: Demo | None = None,
     ) -> None:
         self.about = About(ours.path)
         self._ours = ours
+        self._operations = operations
         self._running = Running(operations_kept=settings.operations_kept, progress_kept=settings.progress_kept)
-        services = Services(operations, status, self.about.document, keyring)
+        services = Services(operations, status, self.about.document, keyring, demo)
         handlers = Handlers(services, self._running)
         self._runner = control_runner(handlers, access_of(settings))
 
@@ -97,6 +99,12 @@ class ControlFace:
     async def run(self) -> None:
         """Own the operations that take long, until cancelled."""
         await self._running.run()
+
+    async def reload(self) -> None:
+        """Read the configuration again, as an operation of our own user's, to its end. Raises OperationFailed."""
+        operation = self._running.start("reload", self._operations.reload, os.geteuid())
+        async for _ in operation.steps.read():
+            continue
 
     async def close(self) -> None:
         """Answer nobody any more."""

@@ -15,9 +15,9 @@ from ollamad.control.claim import Peer
 from ollamad.control.describe import NDJSON, openapi
 from ollamad.control.endpoints import ENDPOINTS
 from ollamad.control.keys import KeyHandlers
-from ollamad.control.operations import Services
+from ollamad.control.operations import Demo, Services
 from ollamad.control.running import Operation, Running, State, Step, Work
-from ollamad.errors import ClientError, UnknownChild
+from ollamad.errors import ClientError, OperationFailed, UnknownChild
 from ollamad.fleet.tape import Missed
 
 FIRST_WORD_S: Final = 1.0
@@ -110,6 +110,24 @@ class Handlers:
         explained = self._services.operations.explain(model)
         return web.json_response({"model": model, **explained})
 
+    async def pull(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/pull`."""
+        asked = _asked(request, "model", "detach")
+        model, detached = asked["model"], _is_on(request, "detach")
+        work = functools.partial(self._operations.pull, model)
+        return await self._start(request, "pull", work, about=model, detached=detached)
+
+    async def load(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/load`."""
+        asked = _asked(request, "model", "child", "keep_alive", "detach")
+        model, on, keep_alive = asked["model"], asked.get("child", ""), asked.get("keep_alive") or None
+        children = [name for name in on.split(",") if name]
+        for child in children:
+            self._operations.lines(child)  # UnknownChild is answered at once
+        seconds = int(keep_alive) if keep_alive and keep_alive.removeprefix("-").isdecimal() else keep_alive
+        work = functools.partial(self._operations.load, model, children, seconds)
+        return await self._start(request, "load", work, about=model, detached=_is_on(request, "detach"))
+
     async def sync(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/sync`."""
         return await self._start(request, "sync", self._services.operations.sync)
@@ -118,7 +136,7 @@ class Handlers:
         """`POST /v1/prune`."""
         dry_run = _flag(request, "dry_run", "detach")
         work = functools.partial(self._services.operations.prune, dry_run=dry_run)
-        return await self._start(request, "prune", work, "dry_run")
+        return await self._start(request, "prune", work, detached=_flag(request, "detach", "dry_run"))
 
     async def keys(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/keys`."""
@@ -150,14 +168,37 @@ class Handlers:
             return await _stream(request, _progress(found))
         return web.json_response(found.summary() | {"progress": [_shown(step) for step in found.steps.kept]})
 
+    async def demo(self, _request: web.Request) -> web.StreamResponse:
+        """`GET /v1/demo`."""
+        return web.json_response(self._demo().state())
+
+    async def demo_do(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/demo`."""
+        asked = _asked(request, "act", "target", "value")
+        demo = self._demo()
+        done = await demo.do(asked["act"], asked.get("target") or None, asked.get("value") or None)
+        return web.json_response({"done": done, **demo.state()})
+
+    def _demo(self) -> Demo:
+        demo = self._services.demo
+        if demo is None:
+            raise OperationFailed("this ollamad is no demo: nothing is broken on purpose; ollamad demo starts one")
+        return demo
+
     async def description(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/openapi.json`."""
         return web.json_response(openapi(ENDPOINTS))
 
-    async def _start(self, request: web.Request, kind: str, work: Work, *other_keys: str) -> web.StreamResponse:
-        """Start a long operation and stream its progress; one that fails before any has a status that says so."""
-        detached = _flag(request, "detach", *other_keys)
-        operation = self._running.start(kind, work, request[PEER].uid)
+    async def _start(
+        self, request: web.Request, kind: str, work: Work, *, about: str | None = None, detached: bool | None = None
+    ) -> web.StreamResponse:
+        """Start a long operation and stream its progress; one that fails before any has a status that says so.
+
+        `detached` is whether the query says so, where it has other keys too.
+        """
+        if detached is None:
+            detached = _flag(request, "detach")
+        operation = self._running.start(kind, work, request[PEER].uid, about)
         headers = {OPERATION_HEADER: operation.id}
         if detached:
             return web.json_response(operation.summary(), status=202, headers=headers)
@@ -199,11 +240,23 @@ async def _stream(
 
 def _flag(request: web.Request, name: str, *others: str) -> bool:
     """A key of the query that is 0 or 1. Raises ClientError for anything else, and for keys beside the `others`."""
-    value = request.query.get(name, "0")
-    if {*request.query} - {name, *others} or value not in {"0", "1"}:
+    if {*request.query} - {name, *others} or request.query.get(name, "0") not in {"0", "1"}:
         understood = " and ".join(f"{key}=0 or {key}=1" for key in (name, *others))
         raise ClientError(400, f"of this query only {understood} is understood")
-    return value == "1"
+    return _is_on(request, name)
+
+
+def _is_on(request: web.Request, name: str) -> bool:
+    return request.query.get(name, "0") == "1"
+
+
+def _asked(request: web.Request, needed: str, *others: str) -> Mapping[str, str]:
+    """The keys of a query that names something. Raises ClientError where `needed` is missing, and for other keys."""
+    asked = dict(request.query)
+    if not asked.get(needed) or asked.keys() - {needed, *others} or asked.get("detach", "0") not in {"0", "1"}:
+        understood = ", ".join(f"{key}=…" for key in (needed, *others))
+        raise ClientError(400, f"of this query only {understood} are understood, and {needed} is needed")
+    return asked
 
 
 def all_of(handlers: Handlers) -> Mapping[str, Callable[[web.Request], Any]]:

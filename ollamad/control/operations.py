@@ -53,11 +53,27 @@ class Operations(Protocol):
         `{"verdict": "send", "child": "gpu0", "reason": "…", "expected_s": 0.4, "children": {"gpu0": "…", …}}`
         """
 
+    async def pull(self, model: str, tell: Tell) -> None:
+        """Get a model from its registry, for all children; joins a download that is under way."""
+
+    async def load(self, model: str, children: Sequence[str], keep_alive: int | str | None, tell: Tell) -> None:
+        """Load a model on these children, or where routing wants it; `keep_alive` is Ollama's."""
+
     async def sync(self, tell: Tell) -> None:
         """Make all stores equal."""
 
     async def prune(self, tell: Tell, *, dry_run: bool) -> None:
         """Take away what no model needs; with `dry_run` only say what that is."""
+
+
+class Demo(Protocol):
+    """What can be broken and mended by hand in a demo."""
+
+    def state(self) -> Mapping[str, Any]:
+        """What is broken now, and how much traffic there is."""
+
+    async def do(self, act: str, target: str | None, value: str | None) -> str:
+        """Break or mend something; gives what was done, for people. Raises ClientError, OperationFailed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +87,5 @@ class Services:
     """What is true of the daemon as a process: where it listens, its pid, for how long it runs."""
     keyring: Keyring
     """The API keys."""
+    demo: Demo | None = None
+    """None where the daemon is no demo."""

@@ -48,6 +48,8 @@ class Operation:
 
     id: str
     kind: str
+    about: str | None
+    """What it is done to, where several of its kind may run at once: a model's name."""
     uid: int
     """The user who asked for it."""
     started_s: float
@@ -77,7 +79,7 @@ class Operation:
     def summary(self) -> dict[str, Any]:
         """How it stands, as JSON."""
         told: dict[str, Any] = {"operation": self.id, "kind": self.kind, "state": self.state.value}
-        told |= {"seconds": self.seconds, "uid": self.uid}
+        told |= {"about": self.about, "seconds": self.seconds, "uid": self.uid}
         if self.error is not None:
             told["error"] = self.error
         if self.problems:
@@ -106,15 +108,19 @@ class Running:
             finally:
                 self._tasks = None
 
-    def start(self, kind: str, work: Work, uid: int) -> Operation:
-        """Start one. Raises OperationFailed while another of its kind runs, or where the daemon is stopping."""
+    def start(self, kind: str, work: Work, uid: int, about: str | None = None) -> Operation:
+        """Start one. Raises OperationFailed while another of its kind runs, or where the daemon is stopping.
+
+        `about` tells apart those of a kind that may run side by side.
+        """
         if self._tasks is None:
             raise OperationFailed("ollamad is just starting, or stopping")
-        if running := next((one for one in self._all.values() if _runs(one, kind)), None):
+        if running := next((one for one in self._all.values() if _runs(one, kind, about)), None):
             follow = f"ollamactl operations {running.id} --follow"
-            raise OperationFailed(f"{kind} runs already; follow it with: {follow}")
+            told = kind if about is None else f"{kind} of {about}"
+            raise OperationFailed(f"{told} runs already; follow it with: {follow}")
         operation = Operation(
-            f"{kind}-{secrets.token_hex(3)}", kind, uid, time.monotonic(), Tape[Step](self._progress_kept)
+            f"{kind}-{secrets.token_hex(3)}", kind, about, uid, time.monotonic(), Tape[Step](self._progress_kept)
         )
         self._all[operation.id] = operation
         self._forget()
@@ -150,8 +156,10 @@ class Running:
             operation.end(State.FAILED, "a fault of ollamad's own; its log has the details")
         else:
             operation.end(State.DONE)
-        log.info("operation over", operation=operation.id, state=operation.state.value, error=operation.error)
+        facts = {"problems": operation.problems} if operation.problems else {}
+        tell = log.warning if operation.state is State.FAILED else log.info
+        tell("operation over", operation=operation.id, state=operation.state.value, error=operation.error, **facts)
 
 
-def _runs(operation: Operation, kind: str) -> bool:
-    return operation.state is State.RUNNING and operation.kind == kind
+def _runs(operation: Operation, kind: str, about: str | None) -> bool:
+    return operation.state is State.RUNNING and (operation.kind, operation.about) == (kind, about)

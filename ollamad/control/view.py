@@ -9,8 +9,9 @@ from ollamad.routing.snapshot import Snapshot, StreamView
 
 
 def gpus(status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each GPU once, with the child that has it."""
-    return [{"child": child["id"], **gpu} for child in status["children"] for gpu in child["gpus"]]
+    """Each GPU, with the child that has it; null where none has."""
+    owned = [{"child": child["id"], **gpu} for child in status["children"] for gpu in child["gpus"]]
+    return [*owned, *({"child": None, **gpu} for gpu in status["gpus_without_child"])]
 
 
 def requests(snapshot: Snapshot) -> dict[str, Any]:

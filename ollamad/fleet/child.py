@@ -148,7 +148,7 @@ class Child:
 
     def pinning(self, members: frozenset[int]) -> Pinning:
         """Whether its processes are where they were pinned; a fault is told when it begins and when it ends."""
-        found = self._tools.devices.pinning(self.plan.gpus, members, self.known.residents)
+        found = self._tools.devices.pinning(self.plan.gpus, members, self.known.residents, self.known.stirred_s)
         before = self.known.pinning
         if found.is_fault and (before is None or before.proof is not found.proof):
             self._log.warning("child is not where it was pinned", fault=found.proof.value, text=found.text)

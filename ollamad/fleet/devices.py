@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Final
 
@@ -13,7 +14,7 @@ from ollamad.gpu.model import Gpu
 from ollamad.routing.snapshot import GpuView, Resident
 from ollamad.supervision.freeing import Freed, Holding
 from ollamad.supervision.gpu_health import Health
-from ollamad.supervision.pinning import Pinning, foreign_bytes, pinning
+from ollamad.supervision.pinning import Pinning, Proof, foreign_bytes, pinning
 
 log = structlog.get_logger()
 
@@ -67,14 +68,27 @@ class Devices:
         ]
         return max(fresh) >= IDLE_PERCENT if fresh else None
 
-    def pinning(self, gpus: tuple[Gpu, ...], members: frozenset[int], residents: tuple[Resident, ...]) -> Pinning:
-        """Whether a child's processes are where they were pinned."""
-        return pinning(members, [gpu.uuid for gpu in gpus], self._telemetry.listed(), residents)
+    def pinning(
+        self, gpus: tuple[Gpu, ...], members: frozenset[int], residents: tuple[Resident, ...], since_s: float
+    ) -> Pinning:
+        """Whether a child's processes are where they were pinned.
+
+        `since_s` is when what it has loaded last changed: a list from before can't show a runner that came then.
+        """
+        found = pinning(members, [gpu.uuid for gpu in gpus], self._telemetry.listed(), residents)
+        sampled_s = min((self._telemetry.view(gpu).sampled_at_s or 0.0 for gpu in gpus), default=since_s)
+        if found.proof is Proof.ON_CPU and sampled_s < since_s:
+            return Pinning(Proof.UNPROVEN, "its GPU was last looked at before the model was loaded")
+        return found
 
     def foreign_bytes(self, gpu: Gpu, ours: frozenset[int], said_bytes: int | None) -> int | None:
-        """Memory of a GPU that is used by processes that are not ours."""
+        """Memory of a GPU that is used by processes that are not ours: neither among `ours` nor in one's group."""
         used_bytes = self._telemetry.view(gpu).memory_used_bytes
-        return foreign_bytes(self._telemetry.processes(gpu.uuid), ours, used_bytes, said_bytes)
+        processes = self._telemetry.processes(gpu.uuid)
+        new = frozenset(
+            one.pid for one in processes or () if one.here and one.pid not in ours and _group(one.pid) in ours
+        )
+        return foreign_bytes(processes, ours | new, used_bytes, said_bytes)
 
     def hold(self, gpus: tuple[Gpu, ...], pids: frozenset[int], vram_bytes: int | None) -> Holding:
         """What a child that has just died has on these GPUs."""
@@ -84,3 +98,11 @@ class Devices:
         """Return when that is free, when it takes too long, or when nothing will tell."""
         if await self._telemetry.freed(held, timeout_s) is Freed.NOT_YET:
             log.warning("vram not freed", gpus=list(held.used_bytes), waited_s=timeout_s)
+
+
+def _group(pid: int) -> int | None:
+    """The process group of a process; a server's number for its runners, one that has just been started included."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None

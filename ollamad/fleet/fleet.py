@@ -80,7 +80,7 @@ class Fleet:
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
         self._sight = Sight(Sources(self._dispatcher, self.replicas, devices, program), self._children)
-        self.synchronizer = Synchronizer(config.models, self, lambda: tuple(self._children), session)
+        self.synchronizer = Synchronizer(config.models, self, lambda: tuple(self._children), session, self.tallies.sync)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -245,12 +245,12 @@ class Fleet:
         return Snapshot(now_s, self._sight.views(self.config, now_s), self._dispatcher.waiting, self._stopping)
 
     def whole_snapshot(self) -> Snapshot:
-        """What is true now, with the children's streams."""
+        """What is true now, with the children's streams and the GPUs that have no child."""
         bare = self.snapshot()
         children = tuple(
             msgspec.structs.replace(child, streams=self._dispatcher.streams(child.id)) for child in bare.children
         )
-        return replace(bare, children=children, derived={})
+        return replace(bare, children=children, others=self._sight.others(self.gpus, bare.taken_at_s), derived={})
 
     def _judged(self, uuid: str, verdict: Verdict) -> None:
         """A GPU's health has changed: its child must leave it, or may come back."""

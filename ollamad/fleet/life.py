@@ -33,7 +33,7 @@ class Vram(Protocol):
     """What a child has on its GPUs."""
 
     def hold(self, pids: frozenset[int]) -> Holding | None:
-        """What these processes, just dead, have there; None on the CPU. Asked at once: a later sample may show less."""
+        """What these processes, dying or just dead, have there; None on the CPU. A later sample may show less."""
 
     async def freed(self, held: Holding | None) -> None:
         """Return when that is free, when it takes too long, or when nothing will tell."""
@@ -59,6 +59,9 @@ class Life:
         self.last_lines: deque[str] = deque(maxlen=LINES_TOLD)
         """What it printed last: told with its death."""
         self._last_error = ""
+        self._vram: Vram | None = None
+        self._held: Holding | None = None
+        """What it had when its end was decided."""
         self._log = log.bind(child=child)
 
     async def run(self, vram: Vram) -> str:
@@ -66,6 +69,7 @@ class Life:
 
         Whatever cuts this short, nothing of the process is left behind.
         """
+        self._vram = vram
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._process.drain(self._said))
@@ -73,21 +77,28 @@ class Life:
                 await self._process.exited()
                 self._known.trust(trusted=False)
                 watch.cancel()
-                held = vram.hold(frozenset({self._process.pid, *self._process.members()}))
+                self._hold()
                 await self._process.sweep(SWEEP_PATIENCE_S, self._late)
         finally:
             self._process.abandon()
-        await vram.freed(held)
+        await vram.freed(self._held)
         reason = self._process.reason()
         return f"{reason}: {self._last_error}" if self._last_error else reason
 
     def terminate(self) -> None:
         """Ask it to stop."""
+        self._hold()
         self._process.terminate()
 
     def kill(self) -> None:
         """End it and its group now."""
+        self._hold()
         self._process.kill()
+
+    def _hold(self) -> None:
+        """Remember what it has in VRAM, once: at its end runners may be gone already, and a sample may show it."""
+        if self._held is None and self._vram is not None:
+            self._held = self._vram.hold(frozenset({self._process.pid, *self._process.members()}))
 
     def look(self) -> None:
         """Ask it how it is, now."""

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
+from typing import Final
 
 import structlog
 
 from ollamad.config import Config
 from ollamad.config.load import did_you_mean
-from ollamad.errors import OperationFailed, UnknownChild
+from ollamad.errors import NoAnswer, OperationFailed, Refusal, UnknownChild
 from ollamad.fleet.child import Child
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.reload import reload
 from ollamad.fleet.rolling import Tell, rolling_restart
 from ollamad.fleet.tape import Missed
+from ollamad.ollama.client import ChildClient
+from ollamad.ollama.names import canonical, parse
+from ollamad.ollama.progress import Record
 from ollamad.routing.snapshot import Snapshot
 from ollamad.supervision.state import Drain, Reset, Restart, WantUp
 
 log = structlog.get_logger()
+
+NO_GENERATE: Final = "does not support generate"
+"""What Ollama says of a model that only embeds."""
 
 
 class Operations:
@@ -96,6 +104,60 @@ class Operations:
             "children": decision.explain(),
         }
 
+    async def pull(self, model: str, tell: Tell) -> None:
+        """Get a model, for all children; goes on where a download of it is under way. Raises OperationFailed.
+
+        Broken off, it leaves the download going.
+        """
+        name = parse(model)
+        if name is None:
+            raise OperationFailed(f'"{model}" is no name of a model')
+        last: Record | None = None
+        try:
+            async with aclosing(self._fleet.synchronizer.pull(name, {}).follow()) as records:
+                async for last in records:
+                    if not last.error:
+                        tell(_pulled(last))
+        except Refusal as refusal:
+            raise OperationFailed(_said(refusal.body.decode(errors="replace"))) from refusal
+        if last is None or last.error:
+            raise OperationFailed(last.error if last else f"the pull of {model} came to nothing")
+
+    async def load(self, model: str, children: Sequence[str], keep_alive: int | str | None, tell: Tell) -> None:
+        """Load a model on these children, all at once, or where routing wants it. Raises OperationFailed."""
+        name = canonical(model)
+        chosen = [self._child(child) for child in children] or [self._wanted_for(name)]
+        async with asyncio.TaskGroup() as tasks:
+            loads = [tasks.create_task(self._load_on(child, name, keep_alive, tell)) for child in chosen]
+        if problems := [problem for load in loads if (problem := load.result()) is not None]:
+            raise OperationFailed("; ".join(problems))
+
+    def _wanted_for(self, model: str) -> Child:
+        decision = self._fleet.explain(model)
+        if decision.child is None:
+            raise OperationFailed(f"no child can load {model} now: {decision.reason}")
+        return self._child(decision.child)
+
+    async def _load_on(self, child: Child, model: str, keep_alive: int | str | None, tell: Tell) -> str | None:
+        """Load on one child; gives why that failed."""
+        name, port, life = child.plan.id, child.known.port, child.state.life
+        if port is None:
+            return f"{name} is not ready: {child.state.reason or child.state.phase.value}"
+        tell({"child": name, "step": "loads", "model": model})
+        client = ChildClient(self._fleet.session, f"http://127.0.0.1:{port}", self._fleet.config.models.read_timeout_s)
+        try:
+            answer = await client.bring_in(model, {}, embeds=False, keep_alive=keep_alive)
+            if not answer.loaded and NO_GENERATE in answer.text:
+                answer = await client.bring_in(model, {}, embeds=True, keep_alive=keep_alive)
+        except NoAnswer as error:
+            return f"{name}: {error}"
+        if not answer.loaded:
+            return f"{name}: {_said(answer.text)}"
+        child.has_begun(life, model)
+        self._fleet.look_again(name)
+        tell({"child": name, "step": "loaded", "model": model})
+        return None
+
     async def sync(self, tell: Tell) -> None:
         """Make all stores equal. Raises OperationFailed for what could not be done; the next round tries again."""
         report = await self._fleet.synchronizer.sync()
@@ -129,3 +191,17 @@ class Operations:
             yield
         finally:
             self._busy_with = None
+
+
+def _pulled(record: Record) -> dict[str, object]:
+    """A step of a download."""
+    sizes = {"completed_bytes": record.completed_bytes, "total_bytes": record.total_bytes} if record.total_bytes else {}
+    return {"step": record.status, **sizes}
+
+
+def _said(text: str) -> str:
+    """The reason in a child's refusal."""
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip() or "it was refused without a word"

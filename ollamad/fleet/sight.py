@@ -6,7 +6,7 @@ last time, which costs less than making it, and leaves nothing to forget: a view
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -80,6 +80,11 @@ class Sight:
         """All children as they are now, without their streams: what costs as much on 5,000 as on one."""
         return tuple([self._view(child, config, now_s) for child in self._children.values()])
 
+    def others(self, gpus: Iterable[Gpu], now_s: float) -> tuple[GpuView, ...]:
+        """Those of these GPUs that have no child."""
+        owned = {gpu.uuid for child in self._children.values() for gpu in child.plan.gpus}
+        return tuple(self._gpu(gpu, now_s) for gpu in gpus if gpu.uuid not in owned)
+
     def forget(self, name: str) -> None:
         """Drop what is kept of a child that is no more."""
         self._views.pop(name, None)
@@ -146,6 +151,7 @@ class Sight:
 
     def _gpu_now(self, gpu: Gpu) -> GpuView:
         ours = frozenset[int]().union(*(child.known.members for child in self._children.values()))
+        ours |= {child.known.pid for child in self._children.values() if child.known.pid is not None}
         mine = [child for child in self._children.values() if gpu in child.plan.gpus]
         alone = all(len(child.plan.gpus) == 1 for child in mine)  # a wide child does not say what is where
         said = [child.known.vram_bytes for child in mine] if alone else [None]

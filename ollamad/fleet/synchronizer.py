@@ -22,6 +22,7 @@ from ollamad.fleet.changes import Changes, Leases
 from ollamad.fleet.models_view import CopyView, ModelsView, PruneReport, PullView, SyncReport
 from ollamad.fleet.places import remember_mode, stores
 from ollamad.fleet.pulls import Options, Pull, Pulls
+from ollamad.fleet.tallies import SyncTally
 from ollamad.fleet.wanted import Wanted
 from ollamad.fleet.workers import Workers
 from ollamad.ollama.names import Name, parse
@@ -33,15 +34,23 @@ from ollamad.store.rounds import Rounds, Settled
 log = structlog.get_logger()
 
 DAY_S: Final = 86_400.0
+MADE: Final = (Way.LINKED, Way.REFLINKED, Way.COPIED)
+"""The ways in which a blob comes into a store that did not have it."""
 
 
 class Synchronizer:
     """Keeps the models of all children the same."""
 
     def __init__(
-        self, models: Models, fleet: Leases, children: Callable[[], Sequence[str]], session: aiohttp.ClientSession
+        self,
+        models: Models,
+        fleet: Leases,
+        children: Callable[[], Sequence[str]],
+        session: aiohttp.ClientSession,
+        tally: SyncTally,
     ) -> None:
         """`children` gives their names as they are now, the first of them the primary."""
+        self._tally = tally
         self.changes = Changes(fleet, one_store=models.store == "shared")
         self._models = models
         self._fleet = fleet
@@ -107,6 +116,7 @@ class Synchronizer:
             report = _report(len(survey.models), settled, (*problems, *survey.problems))
             self._tell(report)
             self._last = report
+            self._tally.round_over(good=not report.problems)
             return report
 
     async def settle(
@@ -117,6 +127,9 @@ class Synchronizer:
         await self._workers.do(self._look_up_stores)
         async with self._workers.effort(tell) as effort:
             settled = await self._workers.do(self._rounds.settle, key, effort, _now_s(), delete=delete, tidy=tidy)
+        self._tally.brought(
+            {way.value: count for way, count in settled.ways.items() if way in MADE}, effort.copied_bytes
+        )
         if self.per_child:
             self._where[key] = await self._workers.do(self._rounds.where, key)
         return settled
@@ -228,7 +241,7 @@ class Synchronizer:
 
 
 def _report(models: int, settled: Sequence[Settled], problems: tuple[str, ...]) -> SyncReport:
-    ways = {way: sum(each.ways[way] for each in settled) for way in (Way.LINKED, Way.REFLINKED, Way.COPIED)}
+    ways = {way: sum(each.ways[way] for each in settled) for way in MADE}
     actions = [action for each in settled for action in each.plan.actions]
     return SyncReport(
         at_s=time.monotonic(),

@@ -7,9 +7,10 @@ answered with it, up to a number; all others are OTHER. So no client can create 
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ollamad.errors import TurnedAway
@@ -24,6 +25,8 @@ NONE: Final = ""
 
 WAITS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """A free slot is had in under a millisecond, a first byte from a warm model in under 100 ms; a load takes minutes."""
+GAPS_S: Final = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+"""Between tokens: the inverse of RATES, finer where it is felt."""
 RATES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0)
 """Tokens per second: a reader follows 5 to 10, a large model on a good GPU gives 30, a small one hundreds."""
 REASONS_MAX: Final = 20
@@ -65,6 +68,30 @@ class ByModel:
         self.all[model].observe(value)
 
 
+class SyncTally:
+    """What has been done to make stores equal; told by whoever does it."""
+
+    def __init__(self) -> None:
+        self.rounds: Counter[bool] = Counter()
+        """Over all stores, by whether all went well."""
+        self.last_good_s: float | None = None
+        """When the last one ended that did, on the monotonic clock."""
+        self.blobs: Counter[str] = Counter()
+        """Brought into a store, by the way: `linked`, `reflinked`, `copied`."""
+        self.copied_bytes = 0
+
+    def round_over(self, *, good: bool) -> None:
+        """A round over all stores has ended."""
+        self.rounds[good] += 1
+        if good:
+            self.last_good_s = time.monotonic()
+
+    def brought(self, blobs: Mapping[str, int], copied_bytes: int) -> None:
+        """So many blobs have come into a store."""
+        self.blobs.update(blobs)
+        self.copied_bytes += copied_bytes
+
+
 class Tallies:
     """Told by one-line calls where things happen; read by the status face."""
 
@@ -85,6 +112,8 @@ class Tallies:
         """Generated, of each response that was long enough to tell by."""
         self.longest_pause_s = ByModel(WAITS_S)
         """The longest silence within a response."""
+        self.inter_token_s = ByModel(GAPS_S)
+        """The mean time between two tokens of each streamed response that was long enough to tell by."""
         self.load_s = ByModel(DURATIONS_S)
         """Loads that ollamad itself has made."""
         self.loads_failed: Counter[str] = Counter()
@@ -99,6 +128,7 @@ class Tallies:
         """Requests given to a child, by why it was that child."""
         self.response_bytes: Counter[str] = Counter()
         """Sent to clients, by model."""
+        self.sync = SyncTally()
         self.retries = 0
         """Attempts after the first."""
         self.refusals: Counter[TurnedAway] = Counter()
@@ -170,6 +200,8 @@ class Tallies:
         self.output_tokens[model] += trip.tally.output_tokens or 0
         if trip.tokens_per_s is not None:
             self.tokens_per_s.observe(model, trip.tokens_per_s)
+        if trip.inter_token_s is not None:
+            self.inter_token_s.observe(model, trip.inter_token_s)
 
     def _key_label(self, name: str) -> str:
         """As many names as there may be keys at once; those of keys that came after revoked ones are one."""

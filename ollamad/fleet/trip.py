@@ -68,13 +68,35 @@ class Trip:
     turned_away: TurnedAway | None = None
     """Why, where it was refused."""
     status: int | None = None
+    why: str | None = None
+    """What went wrong, for people."""
     ended_s: float = 0.0
+    streamed: bool = False
+    """Whether its response came in pieces: all at once, it tells nothing of the time between tokens."""
     _sent_s: float = 0.0
+    _begun_s: float = 0.0
+    _relayed_s: float = 0.0
 
     @property
     def total_s(self) -> float:
         """All of it."""
         return self.ended_s - self.since_s
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Time to first token: from its arrival to the first byte of its response; None where none came."""
+        return None if self.first_byte_s is None else self._begun_s - self.since_s
+
+    @property
+    def inter_token_s(self) -> float | None:
+        """The mean time between two tokens, by the first and the last byte; None where there is too little to tell by.
+
+        Over the whole response, since looking at each token would cost as much as passing it on.
+        """
+        tokens = 0 if self.tally is None else self.tally.output_tokens or 0
+        if tokens < TOKENS_TELLING or self._relayed_s <= self._begun_s or not self.streamed:
+            return None
+        return (self._relayed_s - self._begun_s) / (tokens - 1)
 
     def names(self, model: str | None) -> None:
         """It names a model."""
@@ -96,31 +118,35 @@ class Trip:
         self.queue_s = (self.queue_s or 0.0) + waited_s
         self._sent_s = time.monotonic()
 
-    def begun(self, status: int) -> None:
+    def begun(self, status: int, *, streamed: bool = False) -> None:
         """The first byte of a response that will be passed on has come."""
-        self.first_byte_s = time.monotonic() - self._sent_s
+        self.streamed = streamed
+        self._begun_s = time.monotonic()
+        self.first_byte_s = self._begun_s - self._sent_s
         self.status = status
 
-    def relayed(self, sent_bytes: int, *, whole: bool) -> None:
-        """A response has been passed on, to its end or to where the child was gone."""
+    def relayed(self, sent_bytes: int, broken: str | None) -> None:
+        """A response has been passed on: to its end, or to where the child was gone, and why."""
         self.sent_bytes = sent_bytes
-        if not whole:
-            self.outcome = Outcome.BROKEN
+        self._relayed_s = time.monotonic()
+        if broken is not None:
+            self.outcome, self.why = Outcome.BROKEN, broken
 
     def answered(self, status: int) -> None:
         """The client has its answer; one that broke is one, too."""
         if self.outcome is None:
             self.ends(Outcome.CHILD_ERROR if status >= FAULT else Outcome.SERVED, status)
 
-    def ends(self, outcome: Outcome, status: int | None = None) -> None:
+    def ends(self, outcome: Outcome, status: int | None = None, why: str | None = None) -> None:
         """How it will have ended."""
         self.outcome = outcome
+        self.why = self.why if why is None else why
         self.status = self.status if status is None else status
 
-    def is_refused(self, why: TurnedAway, status: int) -> None:
+    def is_refused(self, kind: TurnedAway, status: int, why: str) -> None:
         """It is not given to any child."""
-        self.turned_away = why
-        self.ends(Outcome.REFUSED, status)
+        self.turned_away = kind
+        self.ends(Outcome.REFUSED, status, why)
 
 
 @contextmanager

@@ -139,12 +139,12 @@ class ChildClient:
         )
 
     async def bring_in(
-        self, model: str, options: Mapping[str, object], *, embeds: bool, keep_alive: int | None = None
+        self, model: str, options: Mapping[str, object], *, embeds: bool, keep_alive: int | str | None = None
     ) -> LoadAnswer:
         """Load a model for as long as that takes: with these options, as a request that has them would.
 
         An embedding model can't be asked to generate, so where embeddings are wanted those are what is asked for, of
-        no text. `keep_alive` in seconds, -1 for ever; None leaves it to the child. Raises NoAnswer where the
+        no text. `keep_alive` in seconds, -1 for ever, or as Ollama takes it; None leaves it. Raises NoAnswer where the
         connection fails; breaking this off breaks the load off.
         """
         body: dict[str, object] = {"model": model, "stream": False}

@@ -32,7 +32,7 @@ def find_program(setting: str, path: str | None) -> Path:
     if found is None:
         raise StartError(
             f"no program {setting!r} on PATH; install Ollama, or set [ollama] binary to its path"
-            " (to only try ollamad, `ollamad demo` gets one)"
+            " (to only try ollamad, `ollamad demo --real` gets one)"
         )
     return Path(found).absolute()
 

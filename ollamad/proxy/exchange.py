@@ -33,6 +33,10 @@ REFUSAL_MAX_BYTES: Final = 65_536
 """How much of a child's 5xx is kept, to be told when no other child does better."""
 
 
+STREAMS: Final = (b"application/x-ndjson", b"text/event-stream")
+"""What the content types of answers that come piece by piece begin with."""
+
+
 class Hold(Protocol):
     """Hears whether the client holds the response up."""
 
@@ -135,6 +139,11 @@ class Answer:
         self._link = link
         self._reply = reply
         self._idle_s = idle_s
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is told piece by piece."""
+        return self._head.first(b"content-type").startswith(STREAMS)
 
     async def relay(self) -> Relayed:
         """Pass it on, piece by piece as it comes, no faster than the client takes it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import Final
 
 import aiohttp
 import structlog
@@ -16,6 +16,7 @@ from ollamad.access.hosts import host_is_allowed, own_addresses
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
 from ollamad.errors import CapacityError, ClientError, NoAnswer
+from ollamad.fleet.access_log import AccessLog
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.trip import Outcome, Trip, travel
@@ -25,13 +26,15 @@ from ollamad.proxy.body import kept, streamed
 from ollamad.proxy.exchange import Outgoing, Refused, Relay
 from ollamad.proxy.gate import Gate
 from ollamad.proxy.shapes import error_response
+from ollamad.proxy.shared import trip_of
 from ollamad.proxy.wishes import request_of
 from ollamad.routing.decide import Need, Request, Work
 
 log = structlog.get_logger()
 
-REQUEST_ID_MAX = 128
+REQUEST_ID_MAX: Final = 128
 """Characters of a client's own id: it stands in every line about its request, and in the answer."""
+ID_HEADER: Final = "X-Request-Id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Handler:
         self._session = session
         self._relay = relay
         self._as_one = AsOne(fleet, session, fleet.synchronizer, attempts_max=fleet.config.proxy.attempts_max)
+        self._access_log = AccessLog(lambda: fleet.config.log)
         self._listen = listen
         self._hosts = self._own_addresses = own_addresses()
         self._hosts_named: tuple[str, ...] = ()
@@ -75,12 +79,12 @@ class Handler:
 
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
-        request_id = incoming.headers.get("X-Request-Id", "")[:REQUEST_ID_MAX] or secrets.token_hex(8)
+        request_id = _identified(incoming)
         with (
             structlog.contextvars.bound_contextvars(
                 request_id=request_id, client=incoming.remote, **self._gate.know(incoming)
             ),
-            travel(incoming.method, incoming.path, request_id, self._fleet.tallies.ended) as trip,
+            travel(incoming.method, incoming.path, request_id, self._ended) as trip,
         ):
             path = incoming.path
             try:
@@ -88,22 +92,18 @@ class Handler:
                 trip.answered(response.status)
                 return response  # noqa: TRY300 - what follows are the failures
             except ClientError as error:
-                trip.is_refused(error.why, error.status)
-                log.info("request refused", path=path, status=error.status, reason=str(error))
+                trip.is_refused(error.why, error.status, str(error))
                 return error_response(path, error.status, str(error), retry_after_s=error.retry_after_s)
             except CapacityError as error:
-                trip.is_refused(error.why, 503)
-                log.warning("request refused", path=path, status=503, reason=str(error))
+                trip.is_refused(error.why, 503, str(error))
                 return error_response(path, 503, str(error), retry_after_s=error.retry_after_s)
             except NoAnswer as error:
-                trip.ends(Outcome.NO_ANSWER, 502)
-                log.warning("request failed", path=path, status=502, reason=str(error))
+                trip.ends(Outcome.NO_ANSWER, 502, str(error))
                 return error_response(path, 502, f"no child could answer ({error}); see ollamad's log")
             except (
                 ConnectionError
             ):  # a child's are NoAnswer by now: this one is the client's, gone while we wrote to it
                 trip.ends(Outcome.CLIENT_LEFT)
-                log.info("client left", path=path)
                 raise
             except asyncio.CancelledError:
                 trip.ends(Outcome.CLIENT_LEFT)
@@ -112,6 +112,10 @@ class Handler:
                 trip.ends(Outcome.CRASHED, 500)
                 log.exception("request crashed", path=path)
                 return error_response(path, 500, f"ollamad failed; its log has the cause, request_id {request_id}")
+
+    def _ended(self, trip: Trip) -> None:
+        self._fleet.tallies.ended(trip)
+        self._access_log.tell(trip)
 
     def _allowed_hosts(self) -> frozenset[str]:
         """Names and addresses that clients may call us by; one set for as long as the configuration is the same."""
@@ -181,49 +185,38 @@ class Handler:
             "X-Ollamad-Child": lease.child,
             "X-Ollamad-Queue-Ms": str(lease.waited_ms),
             "X-Ollamad-Reason": lease.reason,
-            "X-Request-Id": job.id,
         }
         body = streamed(job.incoming) if job.body is None else job.body or None
         outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
-        facts: dict[str, object] = {
-            "method": job.incoming.method,
-            "path": job.incoming.path,
-            "model": job.model,
-            "child": lease.child,
-        }
-        began_s = time.monotonic()
         job.trip.sent(lease.child, lease.waited_ms / 1000, lease.reason)
         try:
             async with self._relay.open(outgoing, lease.base_url) as answer:
                 if isinstance(answer, Refused):
                     self._fleet.refused(lease)
                     said = answer.body[:200].decode(errors="replace")
-                    log.warning("child refused", **facts, status=answer.status, body=said)
+                    log.warning("child refused", model=job.model, child=lease.child, status=answer.status, body=said)
                     return answer
-                first_byte_s = time.monotonic() - began_s
-                job.trip.begun(answer.status)
+                job.trip.begun(answer.status, streamed=answer.streams)
                 if answer.status < HTTPStatus.BAD_REQUEST:
                     self._fleet.answered(lease, job.model)
                 relayed = await answer.relay()
         except NoAnswer:
             self._fleet.failed(lease)
             raise
-        except asyncio.CancelledError:
-            log.info("client left", **facts, total_ms=round((time.monotonic() - began_s) * 1000))
-            raise
-        job.trip.relayed(relayed.sent_bytes, whole=relayed.broken is None)
-        facts |= {
-            "status": answer.status,
-            "waited_ms": lease.waited_ms,
-            "first_byte_ms": round(first_byte_s * 1000),
-            "total_ms": round((time.monotonic() - began_s) * 1000),
-            "sent_bytes": relayed.sent_bytes,
-        }
-        if relayed.broken is None:
-            if answer.status < HTTPStatus.BAD_REQUEST:
-                job.trip.tally = self._fleet.served(lease, relayed.tail)
-            log.info("request served", **facts)
-        else:
+        job.trip.relayed(relayed.sent_bytes, relayed.broken)
+        if relayed.broken is not None:
             self._fleet.failed(lease)
-            log.warning("stream broken", **facts, reason=relayed.broken)
+        elif answer.status < HTTPStatus.BAD_REQUEST:
+            job.trip.tally = self._fleet.served(lease, relayed.tail)
         return relayed.response
+
+
+def _identified(incoming: web.Request) -> str:
+    """The request's id, the client's or else one of ours; child and client are told."""
+    given = incoming.headers.get(ID_HEADER, "")
+    request_id = (given[:REQUEST_ID_MAX] if given.isascii() else "") or secrets.token_hex(8)
+    known = trip_of(incoming)
+    known.for_client = (*known.for_client, (ID_HEADER, request_id))
+    if not given:
+        known.for_child = (*known.for_child, (ID_HEADER.encode(), request_id.encode()))
+    return request_id

@@ -110,7 +110,8 @@ class Runner:
         due_s = self._clock.now_s()
         for piece in pieces:
             await self._well()
-            due_s = max(due_s + self._timing.step_s(self.streams) * self._faults.slowness, self._clock.now_s())
+            step_s = self._timing.step_s(self.streams, self.model.weights_bytes)
+            due_s = max(due_s + step_s * self._faults.slowness, self._clock.now_s())
             await self._clock.sleep(due_s - self._clock.now_s())
             yield piece
 

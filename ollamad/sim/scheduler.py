@@ -32,6 +32,19 @@ class LoadFailed(Exception):
     """The runner did not come up."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """A load that is under way."""
+
+    runner: Runner
+    since_s: float
+    length_s: float
+
+    def share(self, now_s: float) -> float:
+        """How much of it is in VRAM."""
+        return min(1.0, (now_s - self.since_s) / self.length_s) if self.length_s else 1.0
+
+
 @dataclass(slots=True)
 class Counts:
     """What has happened since the start."""
@@ -44,12 +57,17 @@ class Counts:
 class Scheduler:
     """The one owner of loaded models. No task of its own: whoever needs a model loads it, and timers unload."""
 
-    def __init__(self, settings: Settings, clock: Clock, faults: Faults) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, faults: Faults, foreign_bytes: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`foreign_bytes` is the VRAM that others have now."""
         self._settings = settings
+        self._foreign_bytes = foreign_bytes
         self._clock = clock
         self._faults = faults
         self._loaded: dict[str, Runner] = {}
         self._loading = asyncio.Lock()  # hands on in order of arrival, as the real one's single loop does
+        self._incoming: _Incoming | None = None
         self._waiting = 0
         self._changed = asyncio.Event()
         self.counts = Counts()
@@ -63,6 +81,24 @@ class Scheduler:
     def waiting(self) -> int:
         """Requests that wait for a load, their own or another's."""
         return self._waiting
+
+    @property
+    def loading(self) -> bool:
+        """Whether a load is under way."""
+        return self._incoming is not None
+
+    @property
+    def working(self) -> int:
+        """Streams that get on."""
+        return sum(runner.streams for runner in self.runners if not runner.hung)
+
+    def occupants(self) -> list[tuple[int, int]]:
+        """Who has how much VRAM, as (pid, bytes): runners that have a process, one that is loading included."""
+        coming = self._incoming
+        found = [(runner.pid, runner.vram_bytes) for runner in self.runners]
+        if coming is not None:
+            found.append((coming.runner.pid, round(coming.share(self._clock.now_s()) * coming.runner.vram_bytes)))
+        return [(pid, size) for pid, size in found if pid is not None]
 
     @asynccontextmanager
     async def runner(
@@ -128,20 +164,24 @@ class Scheduler:
             load,
             parallel=self._settings.num_parallel,
             size_bytes=needed,
-            vram_bytes=min(needed, self._settings.total_vram_bytes),
+            vram_bytes=min(needed, self._vram_bytes()),
             keep_alive_ns=self._settings.keep_alive_ns,
             timing=self._settings.timing,
             clock=self._clock,
             faults=self._faults,
             process=process,
         )
+        length_s = self._settings.timing.load_s(model.weights_bytes) * self._faults.slowness
+        self._incoming = _Incoming(runner, self._clock.now_s(), length_s)
         try:
-            await self._clock.sleep(self._settings.timing.load_s(model.weights_bytes) * self._faults.slowness)
+            await self._clock.sleep(length_s)
             while self._faults.on(Fault.ENDLESS_LOAD):
                 await self._clock.sleep(LOOK_S)
         except asyncio.CancelledError:
             runner.kill()
             raise
+        finally:
+            self._incoming = None
         if not runner.alive:
             runner.kill()
             raise LoadFailed("llama runner process has terminated: signal: killed")
@@ -152,8 +192,13 @@ class Scheduler:
     def _has_room(self, needed: int) -> bool:
         if len(self._loaded) >= self._settings.max_loaded_models:
             return False
-        total = self._settings.total_vram_bytes
-        return not total or sum(runner.vram_bytes for runner in self.runners) + needed <= total
+        if not self._settings.total_vram_bytes:
+            return True
+        return sum(runner.vram_bytes for runner in self.runners) + needed <= self._vram_bytes()
+
+    def _vram_bytes(self) -> int:
+        """What there is for models."""
+        return max(0, self._settings.total_vram_bytes - self._foreign_bytes())
 
     def _spawn(self) -> subprocess.Popen[bytes] | None:
         """A process that stands for the runner's: in our own group, with our environment, as Ollama's are."""

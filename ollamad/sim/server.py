@@ -42,11 +42,16 @@ class Simulated:
 
 @asynccontextmanager
 async def simulated(
-    settings: Settings, *, clock: Clock | None = None, leave: Callable[[], None] | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    leave: Callable[[], None] | None = None,
+    foreign_bytes: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Simulated]:
     """Run a server until the block is left. Raises OSError where its address is taken.
 
     `leave` is what the fault `exit` does; unless said it does nothing, as the process may have other servers.
+    `foreign_bytes` is the VRAM of its devices that others have now.
     """
     clock, faults = clock or LoopClock(), Faults()
     await clock.sleep(settings.timing.start_s)
@@ -54,7 +59,7 @@ async def simulated(
     if not settings.noprune:
         store.prune()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=5)) as client:
-        scheduler = Scheduler(settings, clock, faults)
+        scheduler = Scheduler(settings, clock, faults, foreign_bytes)
         site = Site(settings, store, scheduler, faults, clock, client, leave or (lambda: None))
         runner = web.AppRunner(application(site), handler_cancellation=True, shutdown_timeout=0.0, access_log=None)
         await runner.setup()

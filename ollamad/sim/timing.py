@@ -25,6 +25,8 @@ class Timing:
     """Of one step that gives every stream a token, whatever their number."""
     decode_per_stream_s: float = 0.0
     """What each stream adds to that step."""
+    decode_bytes_per_s: float = 0.0
+    """How fast a step reads the weights, all of them for each: what makes large models slow. 0 is at once."""
 
     def load_s(self, size_bytes: int) -> float:
         """How long it takes to load so much."""
@@ -34,9 +36,10 @@ class Timing:
         """How long the runner works on so many tokens of a prompt that are in no cache."""
         return tokens / self.prefill_tokens_per_s if self.prefill_tokens_per_s else 0.0
 
-    def step_s(self, streams: int) -> float:
+    def step_s(self, streams: int, weights_bytes: int) -> float:
         """How long it takes until each of so many streams has its next token."""
-        return self.decode_fixed_s + self.decode_per_stream_s * streams
+        reading_s = weights_bytes / self.decode_bytes_per_s if self.decode_bytes_per_s else 0.0
+        return self.decode_fixed_s + reading_s + self.decode_per_stream_s * streams
 
 
 PRESETS: Final[Mapping[str, Timing]] = {

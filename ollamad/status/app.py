@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from ollamad.fleet.models_view import ModelsView
@@ -19,12 +19,11 @@ from ollamad.status.exposition import CONTENT_TYPE
 from ollamad.status.guard import Guard
 from ollamad.status.listener import StatusRunner
 from ollamad.status.models import whole_status
+from ollamad.status.rendered import Rendered
 from ollamad.status.view import is_ready
 
 STALLED_S: Final = 30.0
 """A viewer that takes nothing for this long is gone, or as good as gone: its place is free for another."""
-FRESH_S: Final = 0.1
-"""Scrapes within this share one rendering: a thousand a second cost no more than ten, and no stream feels them."""
 
 
 def status_runner(
@@ -65,16 +64,19 @@ class _Answers:
     ) -> None:
         self._look = look
         self._look_at_models = look_at_models
-        self._scrape = scrape
         self._board = board
         self._page = load_page()
         self._schema = load_schema()
         self._description = openapi()
-        self._scraped = b""
-        self._scraped_s = -FRESH_S
+        self._rendered_status = Rendered(self._render_status)
+        self._rendered_metrics = Rendered(lambda: scrape().encode())
+
+    def _render_status(self) -> bytes:
+        return msgspec.json.encode(whole_status(self._look(), self._look_at_models()))
 
     async def status(self, _request: web.Request) -> web.Response:
-        return web.json_response(whole_status(self._look(), self._look_at_models()))
+        body, headers = self._rendered_status.now()
+        return web.Response(body=body, headers={"Content-Type": "application/json", **headers})
 
     async def schema(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._schema, content_type="application/schema+json")
@@ -83,10 +85,8 @@ class _Answers:
         return web.json_response(self._description)
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        now_s = time.monotonic()
-        if now_s - self._scraped_s >= FRESH_S:
-            self._scraped, self._scraped_s = self._scrape().encode(), now_s
-        return web.Response(body=self._scraped, headers={"Content-Type": CONTENT_TYPE})
+        body, headers = self._rendered_metrics.now()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE, **headers})
 
     async def healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"ok": True})

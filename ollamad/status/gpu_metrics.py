@@ -29,7 +29,7 @@ GAUGES: Final[tuple[tuple[str, str, Reading], ...]] = (
 
 
 def put_gpus(page: Exposition, snapshot: Snapshot) -> None:
-    """All GPUs that have a child, each once."""
+    """All GPUs, each once."""
     owners = owned(snapshot)
     gpus = [gpu for gpu, _ in owners]
     page.gauge(
@@ -55,11 +55,13 @@ def put_gpus(page: Exposition, snapshot: Snapshot) -> None:
 
 
 def owned(snapshot: Snapshot) -> list[tuple[GpuView, str]]:
-    """Each GPU once, with the first child that has it."""
+    """Each GPU once, with the first child that has it; empty where none has."""
     found: dict[str, tuple[GpuView, str]] = {}
     for child in snapshot.children:
         for gpu in child.gpus:
             found.setdefault(gpu.uuid, (gpu, child.id))
+    for gpu in snapshot.others:
+        found.setdefault(gpu.uuid, (gpu, ""))
     return list(found.values())
 
 

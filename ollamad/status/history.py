@@ -9,7 +9,7 @@ from ollamad.status.gpu_metrics import owned
 
 
 class History:
-    """Bounded: as many points as `history_s` has ticks, for the GPUs that have a child now."""
+    """Bounded: as many points as `history_s` has ticks, for the GPUs that there are now."""
 
     def __init__(self, *, history_s: float, interval_s: float) -> None:
         self._points = max(2, round(history_s / interval_s))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from ollamad import __version__
 from ollamad.errors import TurnedAway
-from ollamad.fleet.tallies import ByModel, Histogram, Tallies
+from ollamad.fleet.synchronizer import MADE
+from ollamad.fleet.tallies import ByModel, Histogram, SyncTally, Tallies
 from ollamad.routing.snapshot import ChildView, Snapshot
 from ollamad.status.exposition import NO_LABELS, Exposition, Labels
 from ollamad.status.gpu_metrics import put_gpus
@@ -33,6 +34,7 @@ def metrics(snapshot: Snapshot, tallies: Tallies, own: Own) -> str:
     _put_daemon(page, snapshot, own)
     _put_requests(page, tallies)
     _put_children(page, snapshot, tallies)
+    _put_sync(page, snapshot, tallies.sync)
     put_gpus(page, snapshot)
     return page.text()
 
@@ -128,6 +130,11 @@ def _histograms(tallies: Tallies) -> Iterator[tuple[str, str, ByModel]]:
         tallies.longest_pause_s,
     )
     yield (
+        "ollamad_output_inter_token_seconds",
+        "Mean time between two tokens of a streamed response, by its first and last byte; a response an observation.",
+        tallies.inter_token_s,
+    )
+    yield (
         "ollamad_output_tokens_per_second",
         "Speed of generation, as the child measured it, a response an observation.",
         tallies.tokens_per_s,
@@ -199,6 +206,25 @@ def _put_children(page: Exposition, snapshot: Snapshot, tallies: Tallies) -> Non
         "ollamad_child_deaths_total",
         "Processes of it that ended although nobody had asked for it, by cause.",
         [({"child": child, "cause": cause.value}, count) for (child, cause), count in tallies.deaths.items()],
+    )
+
+
+def _put_sync(page: Exposition, snapshot: Snapshot, sync: SyncTally) -> None:
+    page.counter(
+        "ollamad_sync_rounds_total",
+        "Looks at all stores that made them equal (done), or could not to the last (failed).",
+        [({"outcome": "done" if good else "failed"}, sync.rounds[good]) for good in (True, False)],
+    )
+    page.counter(
+        "ollamad_sync_blobs_total",
+        "Blobs that came into a store from another, by the way; only copies take room.",
+        [({"way": way.value}, sync.blobs[way.value]) for way in MADE],
+    )
+    page.counter("ollamad_sync_copied_bytes_total", "Bytes that were copied for it.", [(NO_LABELS, sync.copied_bytes)])
+    page.gauge(
+        "ollamad_sync_last_success_age_seconds",
+        "How long ago a look at all stores found or made them equal; none before the first.",
+        [(NO_LABELS, _age(sync.last_good_s, snapshot.taken_at_s))],
     )
 
 

@@ -22,6 +22,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "in_flight": sum(child.in_flight for child in snapshot.children),
         "notes": _notes(snapshot),
         "children": [_child(child, now_s) for child in snapshot.children],
+        "gpus_without_child": [_gpu(gpu, now_s) for gpu in snapshot.others],
     }
 
 

@@ -51,6 +51,8 @@ class Effort:
     what: str = ""
     done_bytes: int = 0
     total_bytes: int = 0
+    copied_bytes: int = 0
+    """Of all that was copied, what `done_bytes` tells of included."""
 
     def begin(self, what: str, total_bytes: int) -> None:
         """Say what is copied now."""
@@ -174,6 +176,7 @@ def _copy(origin: Path, fresh: Path, size: int, effort: Effort) -> None:
             found.update(chunk)
             copy.write(chunk)
             effort.done_bytes += len(chunk)
+            effort.copied_bytes += len(chunk)
         copy.flush()
         os.fsync(copy.fileno())
     if blob_file(found.hexdigest()) != origin.name:

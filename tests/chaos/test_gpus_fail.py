@@ -117,8 +117,8 @@ async def test_a_dead_child_s_successor_waits_until_its_vram_is_free(
     async with daemons.run(odd_ollama, odd(orders, gpus=GPUS), env=driver.env()) as daemon:
         await daemon.until_ready(1)
         pid = (await daemon.child("gpu0"))["pid"]
-        driver.set_processes(0, [FakeProcess(pid, 20 * GIB)])
-        await until(lambda: _foreign_is(daemon, 20 * GIB), daemon.explain)
+        driver.set_processes(0, [FakeProcess(pid, 20 * GIB), FakeProcess(1, GIB)])
+        await until(lambda: _foreign_is(daemon, GIB), daemon.explain)  # so the list has been read
         (orders / "gpu0.exit").touch()  # should a successor be started too soon, it would die, too
         send_signal(pid, signal.SIGKILL)
         await until(lambda: not psutil.pid_exists(pid), daemon.explain)

@@ -197,7 +197,7 @@ async def test_no_secret_is_told_to_anybody_and_files_of_secrets_stay_their_owne
         secret = key.rpartition("_")[2]
         told = [text async for text in _answers(daemon, key)]
         assert any('key="chat"' in text for text in told), "its name is no secret"
-        assert [entry for entry in daemon.said("request served") if entry.get("key") == "chat"]
+        assert [entry for entry in daemon.said("request") if entry.get("key") == "chat"]
         told += [" ".join(process.cmdline()) for process in daemon.all_processes() if process.is_running()]
     told.append((daemon.folder / "log").read_text(errors="replace"))
     assert not [text for text in told if secret in text or "geheim" in text]

@@ -141,8 +141,11 @@ async def test_a_reload_of_a_wrong_file_changes_nothing_and_says_why(
         await daemon.until_ready(2)
         _change(daemon, "ollama", num_parallel=0)
         send_signal(daemon.process.pid, signal.SIGHUP)
-        await until(lambda: daemon.said("reload refused"), daemon.explain)
-        assert "ollama.num_parallel = 0" in daemon.said("reload refused")[0]["reason"]
+        await until(lambda: daemon.said("operation over"), daemon.explain)
+        (over,) = daemon.said("operation over")
+        assert over["state"] == "failed"
+        assert "ollama.num_parallel = 0" in over["problems"][0]
+        assert over["operation"].startswith("reload-"), "and it can be asked for again"
         assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1}
 
 

@@ -49,7 +49,7 @@ class Fleet:
 
     def served(self) -> list[Counter[str]]:
         """How many requests for each model each host has served."""
-        return [Counter(event["model"] for event in one.said("request served")) for one in self.daemons]
+        return [Counter(event["model"] for event in one.said("request") if "child" in event) for one in self.daemons]
 
     async def weight(self, host: int) -> bytes:
         """What a host's agent says."""
@@ -152,4 +152,4 @@ async def test_a_host_that_is_killed_costs_only_what_it_had_begun(fleet: Fleet) 
 
 def _busy(daemon: Daemon) -> bool:
     """Whether it has begun to serve something that is not over."""
-    return len(daemon.said("routed")) > len(daemon.said("request served"))
+    return len(daemon.said("routed")) > len([event for event in daemon.said("request") if "child" in event])

@@ -195,7 +195,7 @@ async def test_the_demo_on_an_empty_home_prints_a_line_that_chats_when_it_is_pas
     (tmp_path / "cache" / "ollamad").symlink_to(default_cache(), target_is_directory=True)
     store = tmp_path / "store"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ollamad", "demo", "--set", f"models.path={store}"),
+        *(sys.executable, "-m", "ollamad", "demo", "--real", "--set", f"models.path={store}"),
         *("--set", f"proxy.listen=127.0.0.1:{free_port()}", "--set", "status.listen=127.0.0.1:0"),
         env={
             "PATH": "/usr/bin:/bin",

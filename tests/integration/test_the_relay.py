@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ async def test_a_client_that_leaves_before_or_after_the_first_byte_frees_its_slo
                 (await asked).close()
             asked.cancel()
         await until(lambda: held(0), daemon.explain)
-        assert daemon.said("client left")
+        await until(lambda: [event for event in daemon.said("request") if event["outcome"] == "client_left"])
         assert not daemon.said("request crashed")
 
 
@@ -209,6 +210,30 @@ async def test_headers_of_one_connection_stay_on_it_and_all_others_pass(
     assert {"x-mine", "keep-alive", "te"}.isdisjoint(names)
     assert (names["x-other"], names["cookie"]) == ("2", "a=b")
     assert names["host"].startswith("127.0.0.1:")
+
+
+def _logged_as(daemon: Daemon, request_id: str, outcome: str) -> bool:
+    """Whether there is one line about this request, and it ended so."""
+    about = [event["outcome"] for event in daemon.said("request") if event["request_id"] == request_id]
+    return about == [outcome]
+
+
+async def test_a_request_has_one_id_for_client_child_and_log(
+    daemons: Daemons, odd_ollama: Path, orders: Orders
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon, aiohttp.ClientSession() as session:
+        for given in ({"X-Request-Id": "mine-7"}, {}):
+            url = URL(f"{daemon.base_url}/api/new-route")
+            async with session.post(url, data=b"x", headers=given) as answer:
+                seen, told = await answer.json(), answer.headers.getall("X-Request-Id")
+            child = [value for name, value in seen["headers"] if name.lower() == "x-request-id"]
+            assert child == told
+            assert told == [given["X-Request-Id"]] if given else len(told[0]) == 16
+            await until(partial(_logged_as, daemon, told[0], "served"), daemon.explain)
+        async with session.post(
+            f"{daemon.base_url}/api/chat", data=b"{", headers={"X-Request-Id": "x" * 999}
+        ) as answer:
+            assert len(answer.headers["X-Request-Id"]) == 16, "what is too long for a log gets an id of ours"
 
 
 async def test_a_body_that_is_too_large_to_keep_is_refused_with_the_key_to_raise(

@@ -68,7 +68,7 @@ async def test_chats_that_overlap_use_both_children(daemons: Daemons, ollama_bin
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(2) as users:
             await asyncio.gather(*(loop.run_in_executor(users, one_client, daemon.base_url) for _ in range(2)))
-        served = [event["child"] for event in daemon.said("request served") if event["path"] == "/api/chat"]
+        served = [event["child"] for event in daemon.said("request") if event["path"] == "/api/chat"]
         assert len(served) == 10
         assert set(served) == {"cpu0", "cpu1"}
 

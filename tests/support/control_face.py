@@ -90,6 +90,7 @@ class Puppets:
     printed: dict[str, Tape[str]] = field(default_factory=lambda: {name: Tape(3) for name in ("gpu0", "gpu1")})
     asked: list[tuple[str, str]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    loads: list[tuple[str, tuple[str, ...], int | str | None]] = field(default_factory=list)
     fault: Exception | None = None
     """What the next change or operation raises."""
 
@@ -122,6 +123,18 @@ class Puppets:
             "expected_s": 0.4,
             "children": {"gpu0": f"ready for {model}", "gpu1": "exit status 1"},
         }
+
+    async def pull(self, model: str, tell: Tell) -> None:
+        self._raise()
+        tell({"step": f"pulling {model}", "completed_bytes": 2, "total_bytes": 4})
+        await self.gate.wait()
+        tell({"step": "success"})
+
+    async def load(self, model: str, children: Sequence[str], keep_alive: int | str | None, tell: Tell) -> None:
+        self._raise()
+        self.loads.append((model, tuple(children), keep_alive))
+        for child in children or ["gpu0"]:
+            tell({"child": child, "step": "loaded", "model": model})
 
     async def sync(self, tell: Tell) -> None:
         self._raise()

@@ -65,7 +65,7 @@ class Showcase:
         outcome = {5: Outcome.BROKEN, 9: Outcome.CLIENT_LEFT, 13: Outcome.REFUSED, 17: Outcome.CHILD_ERROR}.get(index)
         trip.ended_s = trip.since_s + 2.0 + index % 7
         if outcome is Outcome.REFUSED:
-            trip.is_refused(TurnedAway.QUEUE_FULL, 503)
+            trip.is_refused(TurnedAway.QUEUE_FULL, 503, "too many wait")
             return trip
         trip.sent(f"gpu{index % 8}", 0.2 * (index % 4), "has the model and a free slot; ready, 0.1 s")
         trip.tally = Tally(0.6 if index % 6 == 0 else 0.02, 300, 0.2, 40 * (1 + index % 7), 1.0 + index % 7)

@@ -131,7 +131,7 @@ def test_events_are_found_by_child_model_and_request(service: Machine) -> None:
         lines = service.run("journalctl", "--output=json", "--unit", SERVICE, *match).splitlines()
         return [json.loads(line) for line in lines]
 
-    served = found("OLLAMAD_EVENT=request served", f"OLLAMAD_MODEL={RECITE}")
+    served = found("OLLAMAD_EVENT=request", f"OLLAMAD_MODEL={RECITE}")
     assert served
     assert {entry["SYSLOG_IDENTIFIER"] for entry in served} == {"ollamad"}
     assert {entry["PRIORITY"] for entry in served} == {"6"}
@@ -139,7 +139,7 @@ def test_events_are_found_by_child_model_and_request(service: Machine) -> None:
     said = found(f"OLLAMAD_CHILD={child}", "OLLAMAD_EVENT=child output")
     assert any("Listening on" in entry["OLLAMAD_LINE"] for entry in said)
     assert found(f"OLLAMAD_REQUEST_ID={served[-1]['OLLAMAD_REQUEST_ID']}")
-    assert "request served" in {entry["OLLAMAD_EVENT"] for entry in found("OLLAMAD_REQUEST_ID=find-me\\nPRIORITY=0")}
+    assert "request" in {entry["OLLAMAD_EVENT"] for entry in found("OLLAMAD_REQUEST_ID=find-me\\nPRIORITY=0")}
 
 
 def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_aloud(service: Machine) -> None:

@@ -57,7 +57,7 @@ def reload(context: Context) -> int:
         return _follow(context, progress)
     first = next(progress, {})
     if "progress" not in first:
-        return _ended(context, first)
+        return ended(context, first)
     if context.json:
         context.document(first, compact=True)
     else:
@@ -178,22 +178,28 @@ def _watch(context: Context, child: str, done: Callable[[Document], bool], end: 
 
 def _follow(context: Context, records: Iterator[dict[str, Any]]) -> int:
     """Show an operation to its end. It goes on without us: that is said when we are interrupted."""
-    name, last = "", {}
+    last: Document = {}
     try:
         for record in records:
-            name, last = record["operation"], record
+            last = record
             if context.json:
                 context.document(record, compact=True)
             elif "progress" in record:
                 context.say(f"{record['seconds']:7.1f} s  {show.progress(record['progress'])}")
     except KeyboardInterrupt:
-        if name:
-            print(f"\n{name} goes on; look again with: ollamactl operations {name} --follow", file=context.err)
-        return INTERRUPTED
-    return _ended(context, last)
+        return left(context, last)
+    return ended(context, last)
 
 
-def _ended(context: Context, last: Document) -> int:
+def left(context: Context, last: Document) -> int:
+    """We were interrupted; the operation was not."""
+    if name := last.get("operation"):
+        print(f"\n{name} goes on; look again with: ollamactl operations {name} --follow", file=context.err)
+    return INTERRUPTED
+
+
+def ended(context: Context, last: Document) -> int:
+    """How an operation ended, by the last that was said of it."""
     match last.get("state"):
         case "done":
             context.say(f"{last['operation']} is done ({span(last['seconds'])})")

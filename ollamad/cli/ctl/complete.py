@@ -16,7 +16,7 @@ from typing import Final
 
 from ollamad.cli.ctl.context import Context
 from ollamad.cli.ctl.errors import DONE, CommandError
-from ollamad.cli.ctl.parser import CHILDREN, FILES, KEYS, MODELS, OPERATIONS, parser
+from ollamad.cli.ctl.parser import ACTS, CHILDREN, DEMO_ACTS, FILES, KEYS, MODELS, OPERATIONS, parser
 from ollamad.cli.ctl.text import printable
 from ollamad.cli.ctl.transport import Api, Control
 from ollamad.cli.ctl.tree import abouts_of, commands_of, options_of, places_of, takes_value
@@ -103,6 +103,8 @@ class _Place:
         self.pending: argparse.Action | None = None
         """An option whose value comes next."""
         self.position = 0
+        self.act = ""
+        """What is to be done to a demo."""
         self.socket: Path | None = None
 
     def pass_over(self, word: str) -> bool:
@@ -120,6 +122,9 @@ class _Place:
             self.command = self.commands[word]
             self.commands, self.abouts = commands_of(self.command), abouts_of(self.command)
         else:
+            places = places_of(self.command)
+            if self.position < len(places) and vars(places[self.position]).get("completes") == ACTS:
+                self.act = word
             self.position += 1
         return True
 
@@ -134,11 +139,15 @@ def _offered(place: _Place, current: str, ask: Ask) -> list[Candidate]:
     if place.commands:
         return [Candidate(name, place.abouts[name]) for name in place.commands]
     places = places_of(place.command)
-    return _values(places[place.position], current, place.socket, ask) if place.position < len(places) else []
+    if place.position >= len(places) or place.act == "traffic":
+        return []
+    return _values(places[place.position], current, place.socket, ask)
 
 
 def _values(action: argparse.Action, current: str, socket: Path | None, ask: Ask) -> list[Candidate]:
     kind = vars(action).get("completes")
+    if kind == ACTS:
+        return [Candidate(act, about) for act, about in DEMO_ACTS.items()]
     if action.choices:
         return [Candidate(str(choice)) for choice in action.choices]
     if kind == FILES:

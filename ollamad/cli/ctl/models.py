@@ -1,11 +1,13 @@
-"""Commands about models: ordinary requests of the Ollama API, to the proxy, or to a child that is meant by name."""
+"""Commands about models: what takes long is an operation of the daemon's, the rest a request of the Ollama API."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
+from ollamad.cli.ctl.change import ended, left
 from ollamad.cli.ctl.context import Context
 from ollamad.cli.ctl.errors import DONE, CommandError
 from ollamad.cli.ctl.look import holders, known_models
@@ -15,30 +17,27 @@ from ollamad.ollama.names import canonical
 
 Document = Mapping[str, Any]
 
-NO_GENERATE = "does not support generate"
-"""What Ollama says of a model that only embeds."""
-
 
 def pull(context: Context) -> int:
-    """Get a model."""
-    name = context.options.model
+    """Get a model: an operation of the daemon's, which goes on without us."""
+    path = f"/v1/pull?{urlencode({'model': context.options.model})}"
     last: Document = {}
-    with Ticker(context.err, context.width if context.err.isatty() else None) as ticker:
-        for record in context.proxy().stream("POST", "/api/pull", {"model": name, "stream": True}):
-            last = record
-            if context.json:
-                context.document(record, compact=True)
-            elif "error" not in record:
-                ticker.show(pull_line(record), str(record.get("status")))
-    if last.get("status") != "success":
-        raise CommandError(str(last.get("error", f"the pull of {name} broke off; the next one resumes it")))
-    return DONE
+    try:
+        with Ticker(context.err, context.width if context.err.isatty() else None) as ticker:
+            for last in context.control.stream("POST", path):
+                if context.json:
+                    context.document(last, compact=True)
+                elif "progress" in last:
+                    ticker.show(pull_line(last["progress"]), str(last["progress"].get("step")))
+    except KeyboardInterrupt:
+        return left(context, last)
+    return ended(context, last)
 
 
 def rm(context: Context) -> int:
     """Delete a model."""
     name = context.options.model
-    _known(context, name)
+    _known(context, name, otherwise="ollamactl models lists those that there are")
     context.proxy().ask("DELETE", "/api/delete", {"model": name})
     return _done(context, name, f"{name} is deleted", [])
 
@@ -48,12 +47,14 @@ def load(context: Context) -> int:
     name, child, replicas = context.options.model, context.options.child, context.options.replicas
     _known(context, name)
     if child is None and replicas is None:
-        chosen = _load_at(context, context.proxy(), name)
-        return _done(context, name, f"{name} is loaded on {chosen or 'a child'}", [chosen] if chosen else [])
+        chosen = _load_on(context, name, ())
+        return _done(context, name, f"{name} is loaded on {', '.join(chosen)}", chosen)
     status = context.status()
     there = holders(status, name)
     wanted = [_child(status, child)] if child is not None else _more(status, there, replicas)
-    _load_all(context, name, [one for one in wanted if one["id"] not in there])
+    missing = [one["id"] for one in wanted if one["id"] not in there]
+    if missing:
+        _load_on(context, name, missing)
     on = sorted({*there, *(one["id"] for one in wanted)})
     return _done(context, name, f"{name} is loaded on {', '.join(on)}", on)
 
@@ -80,13 +81,13 @@ def _done(context: Context, model: str, said: str, children: Sequence[str]) -> i
     return DONE
 
 
-def _known(context: Context, name: str) -> None:
-    """Raises CommandError where the daemon has no such model, with one that is near."""
+def _known(context: Context, name: str, otherwise: str = "") -> None:
+    """Raises CommandError where the daemon has no such model, with one that is near, or else what to do."""
     names = [model["name"] for model in known_models(context)["models"]]
     if canonical(name) in {canonical(known) for known in names}:
         return
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f', did you mean "{near[0]}"?' if near else f"; get it with: ollamactl pull {name}"
+    hint = f', did you mean "{near[0]}"?' if near else f"; {otherwise or f'get it with: ollamactl pull {name}'}"
     raise CommandError(f'there is no model "{name}"{hint}')
 
 
@@ -118,29 +119,20 @@ def _free(child: Document) -> int:
     return sum(gpu["memory_free_bytes"] or 0 for gpu in child["gpus"])
 
 
-def _load_all(context: Context, name: str, children: Sequence[Document]) -> None:
-    """Load on all of them at once: each has its own GPU, and a load takes as long as it takes."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only this command needs it
-
-    if children:
-        with ThreadPoolExecutor(len(children)) as pool:
-            list(pool.map(lambda child: _load_at(context, _api(child), name), children))
-
-
-def _load_at(context: Context, api: Api, name: str) -> str | None:
-    """Load a model at one address; gives the child that did, where the proxy says so."""
+def _load_on(context: Context, name: str, children: Sequence[str]) -> list[str]:
+    """Load a model on these children, at once, or where routing wants it; gives where it came to be."""
     if context.err.isatty():
         print(f"loading {name} …", file=context.err, flush=True)
-    body: dict[str, Any] = {"model": name}
-    if context.options.keep_alive is not None:
-        body["keep_alive"] = context.options.keep_alive
-    try:
-        _, headers = api.ask("POST", "/api/generate", {**body, "stream": False})
-    except CommandError as error:
-        if NO_GENERATE not in str(error):
-            raise
-        _, headers = api.ask("POST", "/api/embed", {**body, "input": []})
-    return headers.get("X-Ollamad-Child")
+    keep_alive = context.options.keep_alive
+    asked = {"model": name, "child": ",".join(children), "keep_alive": "" if keep_alive is None else keep_alive}
+    last: Document = {}
+    loaded = []
+    for last in context.control.stream("POST", f"/v1/load?{urlencode(asked)}"):
+        if last.get("progress", {}).get("step") == "loaded":
+            loaded.append(last["progress"]["child"])
+    if last.get("state") != "done":
+        raise CommandError(str(last.get("error", "the daemon broke off before it said how this ended")))
+    return loaded
 
 
 def _api(child: Document) -> Api:

@@ -15,6 +15,20 @@ MODELS: Final = "models"
 OPERATIONS: Final = "operations"
 KEYS: Final = "keys"
 FILES: Final = "files"
+ACTS: Final = "acts"
+DEMO_ACTS: Final = {
+    "kill": "kill GPU: its server gets SIGKILL",
+    "crash": "crash GPU: it is killed, and exits whenever it is started",
+    "freeze": "freeze GPU: its processes get SIGSTOP, and answer nothing",
+    "hang": "hang GPU: what it has loaded gives no more tokens",
+    "slow": "slow GPU [TIMES]: everything takes it so many times as long, 8 unless said",
+    "lose": "lose GPU: it falls off the bus (Xid 79)",
+    "stall": "stall GPU: the driver hangs in calls about it",
+    "fill": "fill GPU SIZE: another program has so much of its memory, such as 20GiB",
+    "traffic": "traffic RATE: requests, such as 12/s, 30/min or 0",
+    "heal": "heal [GPU]: all that is broken is mended, there or everywhere",
+}
+"""What can be done to a demo, and a line about each."""
 WATCH_S: Final = 2.0
 WATCH_MIN_S: Final = 0.1
 WATCH_MAX_S: Final = 3600.0
@@ -34,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"ollamactl {__version__}")
     _common(top, default=None, json_default=False)
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for add in (_looking, _changing, _modelling, _keying, _helping):
+    for add in (_looking, _changing, _modelling, _keying, _playing, _helping):
         add(commands)
     return top
 
@@ -149,6 +163,16 @@ def _keying(commands: Subparsers) -> None:
     _command(keys, "list", "keys:listed", "the API keys, without what opens a door")
     revoke = _command(keys, "revoke", "keys:revoke", "take an API key out of force; what it has begun goes on")
     _named(revoke, "key", KEYS, "its name or its id")
+
+
+def _playing(commands: Subparsers) -> None:
+    demo = _command(commands, "demo", "demo:demo", "break something in a demo, or mend it; alone: what is broken")
+    demo.formatter_class = argparse.RawDescriptionHelpFormatter
+    demo.epilog = "what can be done:\n" + "\n".join(f"  {about}" for about in DEMO_ACTS.values())
+    acts = demo.add_argument("act", metavar="ACT", nargs="?", choices=tuple(DEMO_ACTS), help="what to do, see below")
+    _completes(acts, ACTS)
+    _named(demo, "target", CHILDREN, "to which GPU or child, such as gpu1", optional=True)
+    demo.add_argument("value", metavar="VALUE", nargs="?", help="how much, where that is asked for")
 
 
 def _helping(commands: Subparsers) -> None:

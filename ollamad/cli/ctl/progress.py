@@ -18,12 +18,12 @@ def bar(share: float, width: int = BAR_CELLS) -> str:
 
 
 def pull_line(record: Mapping[str, Any]) -> str:
-    """One record of Ollama's progress as a line."""
-    said = printable(str(record.get("status", "")))
-    total = record.get("total")
+    """One step of a download as a line."""
+    said = printable(str(record.get("step", "")))
+    total = record.get("total_bytes")
     if not total:
         return said
-    done = record.get("completed", 0)
+    done = record.get("completed_bytes", 0)
     return f"{said} {bar(done / total)} {size(done)} of {size(total)}"
 
 

@@ -51,14 +51,17 @@ def gpu_graphs(status: Document, width: int) -> list[str]:
 
 
 def _graph(child: Document, gpu: Document) -> list[str]:
-    used, total, busy = gpu["memory_used_bytes"], gpu["memory_total_bytes"], gpu["utilization_percent"]
+    silent = bool(gpu["error"])  # what it read before that is no news
+    total = gpu["memory_total_bytes"]
+    used = None if silent else gpu["memory_used_bytes"]
+    busy = None if silent else gpu["utilization_percent"]
     return [
         str(gpu["index"]),
         bar(used / total, BAR_CELLS) if used is not None and total else "",
         part(used, total),
         bar(busy / 100, BAR_CELLS) if busy is not None else "",
         number(busy, "%"),
-        number(gpu["temperature_c"], "°C"),
+        number(None if silent else gpu["temperature_c"], "°C"),
         child["id"],
         gpu["quarantined"] or gpu["error"] or gpu["name"],
     ]

@@ -52,6 +52,7 @@ _MODELS: Final = (
 _ROUTE: Final = (Column("CHILD"), Column("STANDS", shrinks=True))
 _OPERATIONS: Final = (
     Column("OPERATION"),
+    Column("ABOUT", shrinks=True, drops=True),
     Column("STATE"),
     Column("TOOK", right=True),
     Column("BY", right=True),
@@ -86,7 +87,7 @@ def gpus(document: Document, width: int | None) -> list[str]:
     rows = [
         [
             str(gpu["index"]),
-            gpu["child"],
+            gpu["child"] or NOTHING,
             gpu["name"],
             part(gpu["memory_used_bytes"], gpu["memory_total_bytes"]),
             size(gpu["memory_free_bytes"]),
@@ -98,7 +99,7 @@ def gpus(document: Document, width: int | None) -> list[str]:
         ]
         for gpu in document["gpus"]
     ]
-    return table(_GPUS, rows, width) if rows else ["no child has a GPU: they run on the CPU"]
+    return table(_GPUS, rows, width) if rows else ["there is no GPU: the children run on the CPU"]
 
 
 def requests(document: Document, width: int | None) -> list[str]:
@@ -135,7 +136,14 @@ def models(document: Document, width: int | None) -> list[str]:
 def operations(document: Document, width: int | None) -> list[str]:
     """Long operations."""
     rows = [
-        [one["operation"], one["state"], span(one["seconds"]), f"uid {one['uid']}", one.get("error", "")]
+        [
+            one["operation"],
+            one["about"] or NOTHING,
+            one["state"],
+            span(one["seconds"]),
+            f"uid {one['uid']}",
+            one.get("error", ""),
+        ]
         for one in document["operations"]
     ]
     return table(_OPERATIONS, rows, width) if rows else ["no long operation has run"]
@@ -176,7 +184,8 @@ def phase(child: Document) -> str:
 
 def _child(child: Document) -> list[str]:
     gpus_of_it: Sequence[Document] = child["gpus"]
-    slots = child["slots"]
+    slots = child["slots"] * max(1, len(child["models"]))
+    silent = any(gpu["error"] for gpu in gpus_of_it)  # what was read before that is no news
     return [
         child["id"],
         phase(child),
@@ -184,7 +193,7 @@ def _child(child: Document) -> list[str]:
         f"{child['in_flight']} of {slots}" if child["in_flight"] else "0",
         str(child["deaths"]),
         "+".join(str(gpu["index"]) for gpu in gpus_of_it) or "cpu",
-        part(_sum(gpus_of_it, "memory_used_bytes"), _sum(gpus_of_it, "memory_total_bytes")),
+        part(None if silent else _sum(gpus_of_it, "memory_used_bytes"), _sum(gpus_of_it, "memory_total_bytes")),
         _utilization(gpus_of_it),
         ", ".join(model["name"] for model in child["models"]) or NOTHING,
     ]
@@ -213,5 +222,7 @@ def _sum(gpus_of_it: Sequence[Document], key: str) -> int | None:
 
 
 def _utilization(gpus_of_it: Sequence[Document]) -> str:
-    readings = [gpu["utilization_percent"] for gpu in gpus_of_it if gpu["utilization_percent"] is not None]
+    readings = [
+        gpu["utilization_percent"] for gpu in gpus_of_it if gpu["utilization_percent"] is not None and not gpu["error"]
+    ]
     return f"{max(readings)}%" if readings else NOTHING

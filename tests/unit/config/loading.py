@@ -216,6 +216,9 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "log.level": st.sampled_from(["debug", "info", "warning", "error"]),
     "log.format": st.sampled_from(["auto", "console", "json", "journal"]),
     "service.ready_wait_s": SECONDS | st.just(0),
+    "log.access": st.booleans(),
+    "log.access_share": st.floats(0, 1),
+    "log.access_slow_s": SECONDS,
 }
 """Per key, values that it takes whatever the other keys say."""
 

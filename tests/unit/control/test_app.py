@@ -84,6 +84,12 @@ async def test_what_can_not_be_done_now_is_409_with_the_reason(here: Face) -> No
     assert await here.ask("POST", "/v1/children/gpu0/drain") == (409, {"error": "it is quarantined"})
 
 
+@pytest.mark.parametrize("ask", [("GET", "/v1/demo"), ("POST", "/v1/demo?act=kill&target=gpu0")])
+async def test_a_daemon_that_is_no_demo_breaks_nothing_and_says_so(here: Face, ask: tuple[str, str]) -> None:
+    code, told = await here.ask(*ask)
+    assert (code, "no demo" in told["error"], here.puppets.asked) == (409, True, [])
+
+
 async def test_a_fault_of_ours_is_500_and_tells_the_log_alone_what_it_was(here: Face) -> None:
     here.puppets.fault = ZeroDivisionError("a secret")
     code, told = await here.ask("POST", "/v1/children/gpu0/drain")

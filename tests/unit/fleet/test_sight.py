@@ -182,3 +182,11 @@ def test_only_the_view_of_a_child_that_has_changed_is_made_anew(name: str) -> No
     set_requests(world, name, 1)
     after = {view.id: view for view in views(sight, world)}
     assert {other for other in NAMES if after[other] is before[other]} == {*NAMES} - {name}
+
+
+def test_gpus_that_no_child_has_are_seen_too_with_what_is_foreign_there() -> None:
+    world = World()
+    assert world.sight().others((GPU,), world.now_s) == ()
+    world.children = {"cpu0": Here(ChildPlan("cpu0"), Known(Bell()))}
+    world.foreign = 7
+    assert [view.foreign_bytes for view in world.sight().others((GPU,), world.now_s)] == [7]

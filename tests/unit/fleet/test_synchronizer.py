@@ -15,6 +15,7 @@ from ollamad.config.schema import Models
 from ollamad.errors import CapacityError, Refusal, StoreError
 from ollamad.fleet.pulls import Pull
 from ollamad.fleet.synchronizer import Synchronizer
+from ollamad.fleet.tallies import SyncTally
 from ollamad.ollama.names import Name, parse
 from ollamad.ollama.progress import Record
 from tests.support.fake_child import FakeFleet, fake_fleet
@@ -36,7 +37,7 @@ async def world(folder: Path, **settings: object) -> AsyncIterator[tuple[Synchro
     if models.store == "per-child":
         models = msgspec.structs.replace(models, path=str(folder / "shared"))
     async with fake_fleet(folder / "a", folder / "b") as fleet, aiohttp.ClientSession() as session:
-        synchronizer = Synchronizer(models, fleet, lambda: ("a", "b"), session)
+        synchronizer = Synchronizer(models, fleet, lambda: ("a", "b"), session, SyncTally())
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(synchronizer.run())
             try:

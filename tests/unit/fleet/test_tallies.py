@@ -51,7 +51,7 @@ def test_a_request_that_was_answered_is_counted_with_all_that_it_took() -> None:
     answered.sent("gpu0", 0.2, "cold; 3.2 s")
     answered.sent("gpu1", 0.3, "warm; 0.1 s")
     answered.begun(200)
-    answered.relayed(700, whole=True)
+    answered.relayed(700, None)
     counted.ended(answered)
     assert counted.requests == {("m:latest", "gpu1", Outcome.SERVED): 1}
     assert counted.retries == 1
@@ -62,10 +62,35 @@ def test_a_request_that_was_answered_is_counted_with_all_that_it_took() -> None:
     assert sum(counted.first_byte_s.all["m:latest"].counts) == 1
 
 
+def streamed(tokens: int, first_s: float, last_s: float, *, in_pieces: bool = True) -> Trip:
+    made = trip()
+    made.sent("gpu0", 0.0, "warm")
+    made.begun(200, streamed=in_pieces)
+    made.relayed(700, None)
+    made.tally = Tally(0.0, 10, 0.1, tokens, 1.0)
+    made._begun_s, made._relayed_s = first_s, last_s
+    return made
+
+
+def test_the_time_between_tokens_is_the_mean_over_a_streamed_response() -> None:
+    counted = tallies("m:latest")
+    counted.ended(streamed(101, 20.0, 22.0))
+    assert counted.inter_token_s.all["m:latest"].total == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    "told", [streamed(2, 20.0, 22.0), streamed(101, 20.0, 20.0), streamed(101, 20.0, 22.0, in_pieces=False)]
+)
+def test_what_can_not_tell_the_time_between_tokens_is_no_observation(told: Trip) -> None:
+    counted = tallies("m:latest")
+    counted.ended(told)
+    assert counted.inter_token_s.all == {}
+
+
 def test_a_refused_request_is_counted_by_its_reason_and_in_no_histogram() -> None:
     counted = tallies()
     refused = trip(None)
-    refused.is_refused(TurnedAway.QUEUE_FULL, 503)
+    refused.is_refused(TurnedAway.QUEUE_FULL, 503, "too many wait")
     counted.ended(refused)
     assert counted.refusals == {TurnedAway.QUEUE_FULL: 1}
     assert counted.requests == {("", "", Outcome.REFUSED): 1}
@@ -115,7 +140,7 @@ def test_an_answer_that_broke_stays_broken_although_the_client_has_it() -> None:
     broken = trip(outcome=None)
     broken.sent("gpu0", 0.0, "warm")
     broken.begun(200)
-    broken.relayed(10, whole=False)
+    broken.relayed(10, "it is gone")
     broken.answered(200)
     assert (broken.outcome, broken.status, broken.sent_bytes) == (Outcome.BROKEN, 200, 10)
 

@@ -48,5 +48,5 @@ def test_a_preset_is_taken_and_single_times_over_it() -> None:
 
 def test_times_are_what_their_parts_add_up_to() -> None:
     timing = Timing(load_fixed_s=1.0, load_bytes_per_s=10.0, prefill_tokens_per_s=100.0, decode_per_stream_s=0.5)
-    assert (timing.load_s(20), timing.prefill_s(50), timing.step_s(3)) == (3.0, 0.5, 1.5)
+    assert (timing.load_s(20), timing.prefill_s(50), timing.step_s(3, 0)) == (3.0, 0.5, 1.5)
     assert (Timing().load_s(20), Timing().prefill_s(50)) == (0.0, 0.0)

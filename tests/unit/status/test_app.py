@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -17,6 +18,7 @@ from ollamad.routing.snapshot import ChildView, Snapshot
 from ollamad.status.app import status_runner
 from ollamad.status.board import Board
 from ollamad.status.dashboard import load_schema
+from ollamad.status.rendered import AGE_HEADER
 from ollamad.status.view import status
 from ollamad.supervision.state import Phase, Want
 from tests.support.showcase import Showcase
@@ -65,9 +67,14 @@ async def client(fleet: Fleet, aiohttp_client: AiohttpClient) -> TestClient[Requ
 
 async def test_status_is_the_snapshot_of_the_moment(client: TestClient[Request, Application], fleet: Fleet) -> None:
     for fleet.now in (STARTING, READY, STOPPING):
-        async with client.get("/status") as answer:
-            assert (answer.status, answer.content_type) == (200, "application/json")
-            assert await answer.json() == {**status(fleet.now), "store": {**STORE, "sync": None}}
+        expected = {**status(fleet.now), "store": {**STORE, "sync": None}}
+        async with asyncio.timeout(20):
+            while True:  # who asks again at once may be given the same page
+                async with client.get("/status") as answer:
+                    assert (answer.status, answer.content_type) == (200, "application/json")
+                    assert int(answer.headers[AGE_HEADER]) >= 0
+                    if await answer.json() == expected:
+                        break
 
 
 async def test_readyz_says_503_until_a_child_can_take_requests_and_again_at_the_end(
@@ -99,14 +106,10 @@ async def test_a_head_request_is_answered_as_monitors_ask_it(client: TestClient[
         assert (answer.status, await answer.read()) == (503, b"")
 
 
-async def test_metrics_are_of_the_type_that_prometheus_asks_for_and_a_storm_of_scrapes_costs_few_renderings(
-    client: TestClient[Request, Application], fleet: Fleet
-) -> None:
-    for _ in range(20):
-        async with client.get("/metrics") as answer:
-            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-            assert (await answer.text()).startswith("x ")
-    assert 1 <= fleet.scrapes < 20
+async def test_metrics_are_of_the_type_that_prometheus_asks_for(client: TestClient[Request, Application]) -> None:
+    async with client.get("/metrics") as answer:
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert await answer.text() == "x 1\n"
 
 
 async def test_the_page_may_run_its_own_script_and_load_nothing(client: TestClient[Request, Application]) -> None:

@@ -68,6 +68,28 @@ def test_memory_is_told_by_whose_it_is_and_as_unknown_where_the_driver_does_not_
     assert sum(memory(2).values()) == sum(memory(7).values()) == 80 << 30
 
 
+def test_a_gpu_without_a_child_is_told_of_as_nobody_s(show: Showcase) -> None:
+    spare = replace(show.look().children[0].gpus[0], uuid="GPU-spare", index=99, name="spare")
+    found = page(show, replace(show.look(), others=(spare,)))
+    assert found['ollamad_gpu_info{gpu="99",uuid="GPU-spare",name="spare",child=""}'] == "1"
+    assert found['ollamad_gpu_up{gpu="99",uuid="GPU-spare"}'] == "1"
+
+
+def test_rounds_over_the_stores_are_counted_with_what_they_brought(show: Showcase) -> None:
+    assert "ollamad_sync_last_success_age_seconds" not in page(show)
+    sync = show.tallies.sync
+    sync.round_over(good=False)
+    sync.round_over(good=True)
+    sync.brought({"linked": 3, "copied": 1}, 700)
+    found = page(show)
+    assert found['ollamad_sync_rounds_total{outcome="done"}'] == "1"
+    assert found['ollamad_sync_rounds_total{outcome="failed"}'] == "1"
+    assert found['ollamad_sync_blobs_total{way="linked"}'] == "3"
+    assert found['ollamad_sync_blobs_total{way="reflinked"}'] == "0"
+    assert found["ollamad_sync_copied_bytes_total"] == "700"
+    assert "ollamad_sync_last_success_age_seconds" in found
+
+
 def test_what_is_not_known_has_no_sample(show: Showcase) -> None:
     snapshot = show.look()
     (first, *_) = snapshot.children

@@ -172,6 +172,7 @@ def test_a_snapshot_reads_as_json_with_ages_in_place_of_times() -> None:
                 "gpus": [],
             },
         ],
+        "gpus_without_child": [],
     }
 
 

@@ -26,14 +26,12 @@ class Ollama:
     """What of the Ollama API `ollamactl` uses."""
 
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    pull: list[dict[str, Any]] = field(default_factory=list)
 
     def application(self) -> web.Application:
         application = web.Application()
         application.router.add_get("/api/tags", self.tags)
-        for path in ("/api/generate", "/api/embed", "/api/delete"):
+        for path in ("/api/generate", "/api/delete"):
             application.router.add_route("*", path, self.take)
-        application.router.add_post("/api/pull", self.get)
         return application
 
     async def tags(self, _request: web.Request) -> web.Response:
@@ -46,13 +44,7 @@ class Ollama:
     async def take(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.asked.append((f"{request.method} {request.path}", body))
-        if request.path == "/api/generate" and body["model"] == "nomic" and body.get("keep_alive") != 0:
-            return web.json_response({"error": '"nomic" does not support generate'}, status=400)
         return web.json_response({}, headers={"X-Ollamad-Child": "gpu0"})
-
-    async def get(self, request: web.Request) -> web.Response:
-        self.asked.append((f"{request.method} {request.path}", await request.json()))
-        return web.Response(text="".join(json.dumps(record) + "\n" for record in self.pull))
 
 
 @pytest.fixture
@@ -257,27 +249,34 @@ async def test_output_that_nobody_reads_any_more_is_no_traceback(here: Face) -> 
     assert err == b""
 
 
-async def test_a_model_is_loaded_where_routing_wants_it(here: Face, ollama: Ollama) -> None:
-    assert (await here.ctl("load", "llama3.2:3b"))[:2] == (0, "llama3.2:3b is loaded on gpu0\n")
-    assert ollama.asked == [("POST /api/generate", {"model": "llama3.2:3b", "stream": False})]
+async def test_a_model_is_loaded_where_routing_wants_it(here: Face) -> None:
+    assert (await here.ctl("load", "llama3.2:3b", "--keep-alive", "-1"))[:2] == (0, "llama3.2:3b is loaded on gpu0\n")
+    assert here.puppets.loads == [("llama3.2:3b", (), -1)]
 
 
-async def test_a_model_that_only_embeds_is_loaded_by_embedding_nothing(here: Face, ollama: Ollama) -> None:
-    assert (await here.ctl("load", "nomic", "--keep-alive", "-1"))[0] == 0
-    assert ollama.asked[-1] == ("POST /api/embed", {"model": "nomic", "keep_alive": -1, "input": []})
+async def test_a_load_is_an_operation_that_can_be_asked_for_again(here: Face) -> None:
+    await here.ctl("load", "llama3.2:3b")
+    (found,) = (await here.ask("GET", "/v1/operations"))[1]["operations"]
+    assert (found["kind"], found["about"], found["state"]) == ("load", "llama3.2:3b", "done")
+    assert "llama3.2:3b" in (await here.ctl("operations"))[1]
 
 
-async def test_a_model_is_loaded_on_the_child_that_is_meant(here: Face, ollama: Ollama) -> None:
+async def test_a_load_that_fails_is_1_with_the_reason(here: Face) -> None:
+    here.puppets.fault = OperationFailed("gpu0: no room")
+    assert await here.ctl("load", "llama3.2:3b") == (1, "", "ollamactl: gpu0: no room\n")
+
+
+async def test_a_model_is_loaded_on_the_child_that_is_meant(here: Face) -> None:
     code, out, _ = await here.ctl("--json", "load", "llama3.2:3b", "--child", "gpu1", "--keep-alive", "5m")
     assert (code, json.loads(out)) == (0, {"model": "llama3.2:3b", "children": ["gpu0", "gpu1"]})
-    assert ollama.asked == [("POST /api/generate", {"model": "llama3.2:3b", "stream": False, "keep_alive": "5m"})]
+    assert here.puppets.loads == [("llama3.2:3b", ("gpu1",), "5m")]
 
 
-async def test_replicas_count_the_children_that_have_it(here: Face, ollama: Ollama) -> None:
+async def test_replicas_count_the_children_that_have_it(here: Face) -> None:
     assert (await here.ctl("load", "llama3.2:3b", "--replicas", "1"))[1] == "llama3.2:3b is loaded on gpu0\n"
-    assert ollama.asked == []
+    assert here.puppets.loads == []
     assert (await here.ctl("load", "llama3.2:3b", "--replicas", "2"))[1] == "llama3.2:3b is loaded on gpu0, gpu1\n"
-    assert len(ollama.asked) == 1
+    assert here.puppets.loads == [("llama3.2:3b", ("gpu1",), None)]
     code, _, err = await here.ctl("load", "llama3.2:3b", "--replicas", "3")
     assert code == 1
     assert "3 replicas need 2 more children than the 1 that have it; 1 others are ready" in err
@@ -310,33 +309,25 @@ async def test_rm_deletes_a_model(here: Face, ollama: Ollama) -> None:
     assert ollama.asked == [("DELETE /api/delete", {"model": "nomic"})]
 
 
-async def test_a_pull_shows_its_steps(here: Face, ollama: Ollama) -> None:
-    ollama.pull = [
-        {"status": "pulling manifest"},
-        {"status": "pulling abc", "total": 4, "completed": 2},
-        {"status": "pulling abc", "total": 4, "completed": 4},
-        {"status": "success"},
-    ]
-    assert await here.ctl("pull", "m") == (0, "", "pulling manifest\npulling abc\nsuccess\n")
-    assert [json.loads(line) for line in (await here.ctl("--json", "pull", "m"))[1].splitlines()] == ollama.pull
+async def test_a_pull_shows_its_steps(here: Face) -> None:
+    here.puppets.gate.set()
+    code, out, err = await here.ctl("pull", "m")
+    assert (code, err) == (0, "pulling m\nsuccess\n")
+    assert "is done" in out
+    told = [json.loads(line) for line in (await here.ctl("--json", "pull", "m"))[1].splitlines()]
+    assert [one["progress"]["step"] for one in told[:-1]] == ["pulling m", "success"]
+    assert (told[-1]["state"], told[-1]["about"]) == ("done", "m")
 
 
-@pytest.mark.parametrize(
-    ("records", "said"),
-    [
-        (
-            [{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}],
-            "file does not exist",
-        ),
-        ([{"status": "pulling manifest"}], "broke off; the next one resumes it"),
-        ([], "broke off"),
-    ],
-)
-async def test_a_pull_that_fails_is_1(here: Face, ollama: Ollama, records: list[dict[str, Any]], said: str) -> None:
-    ollama.pull = records
+async def test_pulls_of_several_models_run_side_by_side_and_of_one_only_one(here: Face) -> None:
+    for model, status in (("a", 202), ("b", 202), ("a", 409)):
+        assert (await here.ask("POST", f"/v1/pull?model={model}&detach=1"))[0] == status
+
+
+async def test_a_pull_that_fails_is_1(here: Face) -> None:
+    here.puppets.fault = OperationFailed("pull model manifest: file does not exist")
     code, _, err = await here.ctl("pull", "m")
-    assert code == 1
-    assert said in err
+    assert (code, err) == (1, "ollamactl: pull model manifest: file does not exist\n")
 
 
 async def test_a_route_is_told_and_explained(here: Face) -> None:

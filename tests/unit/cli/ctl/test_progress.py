@@ -17,10 +17,10 @@ def test_a_bar(share: float, said: str) -> None:
 
 
 def test_a_record_of_a_pull_is_a_line() -> None:
-    assert pull_line({"status": "pulling manifest"}) == "pulling manifest"
-    half = pull_line({"status": "pulling abc", "total": 2048, "completed": 1024})
+    assert pull_line({"step": "pulling manifest"}) == "pulling manifest"
+    half = pull_line({"step": "pulling abc", "total_bytes": 2048, "completed_bytes": 1024})
     assert half == "pulling abc [############............] 1 KiB of 2 KiB"
-    assert pull_line({"status": "pulling abc", "total": 2048}).endswith("0 B of 2 KiB")
+    assert pull_line({"step": "pulling abc", "total_bytes": 2048}).endswith("0 B of 2 KiB")
 
 
 def test_on_a_terminal_one_step_is_written_over_and_the_next_gets_a_line_of_its_own() -> None:

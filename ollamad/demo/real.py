@@ -1,4 +1,4 @@
-"""`ollamad demo`: what a newcomer lacks, an Ollama, a model, a second child, is got; then it is `ollamad serve`."""
+"""`ollamad demo --real`: what a newcomer lacks, an Ollama, a model, a second child, is got; then `ollamad serve`."""
 
 from __future__ import annotations
 
