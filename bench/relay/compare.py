@@ -53,7 +53,7 @@ async def measure(work: Work, folder: Path) -> dict[str, Any]:
         direct = await stack.enter_async_context(parties.backend(folder))
         others = [
             await stack.enter_async_context(party(folder, direct.port))
-            for party in (parties.nginx, parties.haproxy, parties.plain)
+            for party in (parties.nginx, parties.haproxy, parties.plain, parties.bare)
         ]
         everybody = [direct, *others, await stack.enter_async_context(parties.ollamad(folder))]
         found: dict[str, dict[str, list[Any]]] = {party.name: {} for party in everybody}
