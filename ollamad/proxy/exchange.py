@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import TracebackType
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -26,7 +27,7 @@ from ollamad.proxy.headers import to_client, trailers
 from ollamad.upstream.framing import LAST_CHUNK, chunk
 from ollamad.upstream.head import Head
 from ollamad.upstream.link import Link
-from ollamad.upstream.pool import Pool
+from ollamad.upstream.pool import Pool, Question
 from ollamad.upstream.reply import Reply
 
 REFUSAL_MAX_BYTES: Final = 65_536
@@ -103,26 +104,59 @@ class Relay:
         self._pool = pool
         self._settings = settings
 
-    @asynccontextmanager
-    async def open(self, outgoing: Outgoing, base_url: str) -> AsyncIterator[Answer | Refused]:
+    def open(self, outgoing: Outgoing, base_url: str) -> AbstractAsyncContextManager[Answer | Refused]:
         """Send it, and wait for the first byte of its response. Raises NoAnswer, and ClientError of a streamed body.
 
         Left by a cancellation, it closes the connection to the child, which makes Ollama stop generating.
         """
         body = outgoing.body
         question = question_of(outgoing.incoming, body, base_url.removeprefix("http://"), outgoing.heard)
-        async with self._pool.ask(question) as (link, reply):
-            if body is None or isinstance(body, bytes):
-                yield await self._answer(outgoing, link, reply)
-                return
-            async with _uploading(body, link, chunked=outgoing.incoming.content_length is None):
-                yield await self._answer(outgoing, link, reply)
+        if body is None or isinstance(body, bytes):
+            return _Opened(self._pool.ask(question), outgoing, self._settings().stream_idle_timeout_s)
+        return self._uploaded(outgoing, body, question)
 
-    async def _answer(self, outgoing: Outgoing, link: Link, reply: Reply) -> Answer | Refused:
-        head = await reply.begin()
-        if outgoing.elsewhere_on_5xx and head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return await _refused(outgoing, head, reply)
-        return Answer(outgoing, head, link, reply, self._settings().stream_idle_timeout_s)
+    @asynccontextmanager
+    async def _uploaded(
+        self, outgoing: Outgoing, body: AsyncIterable[bytes], question: Question
+    ) -> AsyncIterator[Answer | Refused]:
+        async with (
+            self._pool.ask(question) as (link, reply),
+            _uploading(body, link, chunked=outgoing.incoming.content_length is None),
+        ):
+            yield await _answer(outgoing, link, reply, self._settings().stream_idle_timeout_s)
+
+
+class _Opened(AbstractAsyncContextManager["Answer | Refused"]):
+    """A request whose body is kept, sent."""
+
+    __slots__ = ("_asking", "_idle_s", "_outgoing")
+
+    def __init__(
+        self, asking: AbstractAsyncContextManager[tuple[Link, Reply]], outgoing: Outgoing, idle_s: float
+    ) -> None:
+        self._asking = asking
+        self._outgoing = outgoing
+        self._idle_s = idle_s
+
+    async def __aenter__(self) -> Answer | Refused:
+        link, reply = await self._asking.__aenter__()
+        try:
+            return await _answer(self._outgoing, link, reply, self._idle_s)
+        except BaseException as error:
+            await self._asking.__aexit__(type(error), error, None)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._asking.__aexit__(kind, error, trace)
+
+
+async def _answer(outgoing: Outgoing, link: Link, reply: Reply, idle_s: float) -> Answer | Refused:
+    head = await reply.begin()
+    if outgoing.elsewhere_on_5xx and head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return await _refused(outgoing, head, reply)
+    return Answer(outgoing, head, link, reply, idle_s)
 
 
 class Answer:

@@ -19,6 +19,7 @@ from ollamad.errors import CapacityError, ClientError, NoAnswer
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.trip import Outcome, Trip, travel
+from ollamad.log import REQUEST
 from ollamad.ollama.routes import CLOUD, Body, Route, is_forwarded, route_of
 from ollamad.proxy.as_one import AsOne
 from ollamad.proxy.body import kept, streamed
@@ -75,14 +76,11 @@ class Handler:
 
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
+        path = incoming.path
         request_id = incoming.headers.get("X-Request-Id", "")[:REQUEST_ID_MAX] or secrets.token_hex(8)
-        with (
-            structlog.contextvars.bound_contextvars(
-                request_id=request_id, client=incoming.remote, **self._gate.know(incoming)
-            ),
-            travel(incoming.method, incoming.path, request_id, self._fleet.tallies.ended) as trip,
-        ):
-            path = incoming.path
+        facts = {"request_id": request_id, "client": incoming.remote, **self._gate.know(incoming)}
+        REQUEST.set(facts)  # its task, and so its context, ends with it
+        with travel(incoming.method, path, request_id, self._fleet.tallies.ended) as trip:
             try:
                 response = await self._served(await self._read(incoming, trip))
                 trip.answered(response.status)
@@ -99,9 +97,7 @@ class Handler:
                 trip.ends(Outcome.NO_ANSWER, 502)
                 log.warning("request failed", path=path, status=502, reason=str(error))
                 return error_response(path, 502, f"no child could answer ({error}); see ollamad's log")
-            except (
-                ConnectionError
-            ):  # a child's are NoAnswer by now: this one is the client's, gone while we wrote to it
+            except ConnectionError:  # a child's are NoAnswer by now: this is the client's, gone while we wrote to it
                 trip.ends(Outcome.CLIENT_LEFT)
                 log.info("client left", path=path)
                 raise

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import TracebackType
 
 from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
@@ -50,8 +51,7 @@ class Pool:
         """Connections that carry one."""
         return len(self._busy)
 
-    @asynccontextmanager
-    async def ask(self, question: Question) -> AsyncIterator[tuple[Link, Reply]]:
+    def ask(self, question: Question) -> AbstractAsyncContextManager[tuple[Link, Reply]]:
         """Send a request, and wait for its response to begin where all of the request is sent. Raises NoAnswer.
 
         The connection is free for the next request when the block is left, if this response has been read to its end;
@@ -59,26 +59,7 @@ class Pool:
         by the child meanwhile. Where it dies before one byte of a response, the request is sent again on a fresh one:
         only then, since only then it can't have been answered.
         """
-        link = self._take(question.address) if question.body is not None else None
-        link = link or await self._connect(question.address)
-        try:
-            reply = self._send(link, question)
-            if question.body is not None:
-                try:
-                    await reply.begin()
-                except NoAnswer:
-                    if not (link.used and reply.silent):
-                        raise
-                    self._end(question.address, link)
-                    link = await self._connect(question.address)
-                    reply = self._send(link, question)
-                    await reply.begin()
-            yield link, reply
-        except NoAnswer:
-            self.forget(question.address)
-            raise
-        finally:
-            self._end(question.address, link)
+        return _Asking(self, question)
 
     def forget(self, address: str) -> None:
         """Close the connections that wait there: the child has failed, and they are not worth trying."""
@@ -91,6 +72,28 @@ class Pool:
             self.forget(address)
         for link in list(self._busy):
             link.abort()
+
+    async def begin(self, question: Question) -> tuple[Link, Reply]:
+        """See `ask`, which sees to it that the connection is given back."""
+        link = self._take(question.address) if question.body is not None else None
+        link = link or await self._connect(question.address)
+        try:
+            reply = self._send(link, question)
+            if question.body is None:
+                return link, reply
+            try:
+                await reply.begin()
+            except NoAnswer:
+                if not (link.used and reply.silent):
+                    raise
+                self.give_back(question.address, link)
+                link = await self._connect(question.address)
+                reply = self._send(link, question)
+                await reply.begin()
+        except BaseException:
+            self.give_back(question.address, link)
+            raise
+        return link, reply
 
     def _take(self, address: str) -> Link | None:
         waiting = self._waiting.get(address)
@@ -122,7 +125,8 @@ class Pool:
         link.ask(reply, question.head, question.body)
         return reply
 
-    def _end(self, address: str, link: Link) -> None:
+    def give_back(self, address: str, link: Link) -> None:
+        """The end of a request: its connection waits for the next, or is closed."""
         if link not in self._busy:
             return
         self._busy.discard(link)
@@ -140,3 +144,30 @@ class Pool:
             link.parked = None
             if link in self._waiting.get(address, ()):
                 self._waiting[address].remove(link)
+
+
+class _Asking(AbstractAsyncContextManager[tuple[Link, Reply]]):
+    """A class, not a generator: every request has one, and a generator's would cost 2 µs more."""
+
+    __slots__ = ("_link", "_pool", "_question")
+
+    def __init__(self, pool: Pool, question: Question) -> None:
+        self._pool = pool
+        self._question = question
+        self._link: Link | None = None
+
+    async def __aenter__(self) -> tuple[Link, Reply]:
+        try:
+            self._link, reply = await self._pool.begin(self._question)
+        except NoAnswer:
+            self._pool.forget(self._question.address)
+            raise
+        return self._link, reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, NoAnswer):
+            self._pool.forget(self._question.address)
+        if self._link is not None:
+            self._pool.give_back(self._question.address, self._link)
