@@ -41,8 +41,15 @@ class AsOne:
         self._reads = Reads(fleet, session, synchronizer)
         self._writes = Writes(fleet, session, synchronizer)
 
+    @staticmethod
+    def concerns(route: Route, path: str, body: bytes | None) -> bool:
+        """Whether this may be one for all children; what is not need not be asked about. Costs next to nothing."""
+        if route.kind is Kind.RUN:
+            return bool(body) and only_unloads(path, body or b"")
+        return route.kind is not Kind.ANY
+
     async def answer(self, incoming: web.Request, route: Route, body: bytes | None) -> web.StreamResponse | None:
-        """The answer, or None where one child's own is meant. Raises NoAnswer, CapacityError.
+        """The answer to what `concerns` all, or None where one child's own is meant. Raises NoAnswer, CapacityError.
 
         `body` is None where it is streamed.
         """
@@ -63,9 +70,7 @@ class AsOne:
             return await self._reads.answer(incoming, route.kind, body or b"")
         if route.kind in WRITES:
             return await self._writes.answer(incoming, route.kind, body)
-        if route.kind is Kind.RUN and body and only_unloads(incoming.path, body):
-            return await self._writes.unload(incoming, body)
-        return None
+        return await self._writes.unload(incoming, body or b"")
 
     async def lacking(self, model: str | None) -> frozenset[tuple[str, int]]:
         """The lives of children that are not to be asked for this model, since only others have it."""

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Protocol
 
+import msgspec
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
@@ -41,8 +42,7 @@ class Hold(Protocol):
         """It does, or it does no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A request on its way to a child."""
 
     incoming: web.Request
@@ -69,8 +69,7 @@ class Refused:
         return web.Response(status=self.status, headers=self.headers, body=self.body)
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
+class Relayed(msgspec.Struct, frozen=True):
     """A response that went to the client."""
 
     response: web.StreamResponse
@@ -199,8 +198,7 @@ class Answer:
         return Relayed(Sent(self.status, keep_alive=keep_alive), reply.body_bytes, broken, reply.tail.bytes())
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True):
     """A response's source, as the client's connection knows it: what holds it up is told."""
 
     link: Link

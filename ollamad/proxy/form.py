@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
@@ -22,8 +22,7 @@ from ollamad.upstream.reply import Reply
 BROKEN: Final = "the child that was answering is gone, and the answer can't be continued; send the request again"
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """How the client is sent a response."""
 
     chunked: bool

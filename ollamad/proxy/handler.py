@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 
 import aiohttp
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -35,8 +36,7 @@ REQUEST_ID_MAX = 128
 """Characters of a client's own id: it stands in every line about its request, and in the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(msgspec.Struct, frozen=True):
     """One request, read as far as it must be."""
 
     incoming: web.Request
@@ -77,7 +77,7 @@ class Handler:
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
         path = incoming.path
-        request_id = incoming.headers.get("X-Request-Id", "")[:REQUEST_ID_MAX] or secrets.token_hex(8)
+        request_id = incoming.headers.get("X-Request-Id", "")[:REQUEST_ID_MAX] or f"{random.getrandbits(64):016x}"
         facts = {"request_id": request_id, "client": incoming.remote, **self._gate.know(incoming)}
         REQUEST.set(facts)  # its task, and so its context, ends with it
         with travel(incoming.method, path, request_id, self._fleet.tallies.ended) as trip:
@@ -139,7 +139,9 @@ class Handler:
 
     async def _served(self, job: _Job) -> web.StreamResponse:
         """The answer of all children where they are meant as one, else that of one of them."""
-        answer = await self._as_one.answer(job.incoming, job.route, job.body)
+        answer: web.StreamResponse | None = None
+        if self._as_one.concerns(job.route, job.incoming.path, job.body):
+            answer = await self._as_one.answer(job.incoming, job.route, job.body)
         if answer is None:
             return await self._relayed(job)
         if job.request.work is Work.UNLOAD and job.model is not None and answer.status < HTTPStatus.BAD_REQUEST:

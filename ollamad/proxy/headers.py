@@ -29,7 +29,9 @@ KEYS: Final = frozenset({b"authorization", b"x-api-key"})
 NOT_FOR_THE_CHILD: Final = HOP_BY_HOP | FORWARDING | KEYS | {b"host", b"expect", b"origin", b"content-length"}
 """`Host` becomes the child's own address, which its host check accepts; `Expect` is answered by our listener, `Origin`
 is judged by it (the child is called by another name, and would judge wrongly); the length is that of what we send."""
-NOT_FOR_THE_CLIENT: Final = HOP_BY_HOP | {b"content-length"}
+OURS: Final = frozenset({b"x-ollamad-child", b"x-ollamad-queue-ms", b"x-ollamad-reason", b"x-request-id"})
+"""What ollamad says of a response itself, in place of what the child may have said."""
+NOT_FOR_THE_CLIENT: Final = HOP_BY_HOP | OURS | {b"content-length"}
 NOT_IN_TRAILERS: Final = HOP_BY_HOP | {b"content-length", b"content-type", b"content-encoding", b"host", b"set-cookie"}
 """What would change how a message is read, were it merged into its head (RFC 9110 section 6.5.1)."""
 
@@ -40,9 +42,8 @@ def to_child(fields: Iterable[Field]) -> list[Field]:
 
 
 def to_client(fields: Iterable[Field], added: Mapping[str, str]) -> list[Field]:
-    """A child's fields as the client gets them, and what ollamad adds, in place of what the child may have said."""
-    names = {name.lower().encode() for name in added}
-    kept = _without(fields, NOT_FOR_THE_CLIENT | names if names else NOT_FOR_THE_CLIENT)
+    """A child's fields as the client gets them, and what ollamad adds."""
+    kept = _without(fields, NOT_FOR_THE_CLIENT)
     kept += encoded(added.items())
     return kept
 

@@ -32,13 +32,13 @@ class Reads:
 
     async def answer(self, incoming: web.Request, kind: Kind, body: bytes) -> web.StreamResponse | None:
         """Answer one. Raises NoAnswer, CapacityError."""
+        if kind is Kind.VERSION:
+            return await self._version(incoming)
         if kind in {Kind.SHOW, Kind.MODEL}:
             text = model_field(fields(body)) if kind is Kind.SHOW else incoming.path.removeprefix("/v1/models/")
             return await self._of_one(incoming, body, parse(text))
         if kind is Kind.PS:
             return await self._running(incoming)
-        if kind is Kind.VERSION:
-            return await self._version(incoming)
         whole = not self._synchronizer.per_child and sees(incoming) is None
         return None if whole else await self._listed(incoming, kind)
 
@@ -104,6 +104,8 @@ class Reads:
     async def _version(self, incoming: web.Request) -> web.StreamResponse | None:
         """The lowest, so that nobody counts on what one child can't do; None where all are the same."""
         snapshot = self._fleet.snapshot()
+        if len({child.version for child in snapshot.children}) == 1:
+            return None
         known = {child.id: child.version for child in snapshot.children if child.routable and child.version}
         if len(set(known.values())) < 2:  # noqa: PLR2004 - two are different
             return None

@@ -18,6 +18,8 @@ PRIORITY_HEADER: Final = "X-Ollamad-Priority"
 """`high`, `normal` or `low`."""
 PATIENCE_HEADER: Final = "X-Ollamad-Wait-Max"
 """Seconds that the client will wait for a slot."""
+ANY: Final = Request(Need.ANY)
+STORE: Final = Request(Need.STORE)
 EMBEDDING_PATHS: Final = frozenset({"/api/embed", "/api/embeddings", "/v1/embeddings"})
 
 
@@ -26,7 +28,7 @@ def request_of(
 ) -> Request:
     """The request, as routing sees it. `usual` are the options that children have by themselves."""
     if route.need is not Need.RUNNER:
-        return Request(route.need)
+        return ANY if route.need is Need.ANY else STORE
     model = model_of(body, incoming.content_type)
     if model is None or is_cloud(model):
         return Request(Need.RUNNER if model is None else Need.ANY, model)

@@ -6,8 +6,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from types import TracebackType
+
+import msgspec
 
 from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
@@ -15,8 +16,7 @@ from ollamad.upstream.link import Link
 from ollamad.upstream.reply import Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A request in the bytes that a child gets."""
 
     address: str
