@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
 from typing import Any, Final
@@ -23,6 +24,7 @@ _QUIET: Final = tuple(structlog.make_filtering_bound_logger(_LEVELS[name]) for n
 REQUEST: Final[ContextVar[Mapping[str, object] | None]] = ContextVar("request", default=None)
 """Facts of the request at hand, part of whatever is logged while it is served. structlog's own context variables, one
 for each fact, take 5 µs a request; setting and reading this one takes 0.3."""
+_TELLS_INFO: Final = tuple(structlog.make_filtering_bound_logger(_LEVELS[name]) for name in ("debug", "info"))
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
 
 IDENTIFIER: Final = "ollamad"
@@ -31,6 +33,9 @@ PRIORITIES: Final[Mapping[str, str]] = {"debug": "7", "info": "6", "warning": "4
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 SHOWN_MAX: Final = 300
 """A longer value is shortened where it stands in the message; its own field has all of it."""
+
+
+log = structlog.get_logger()
 
 
 class Lossy:
@@ -129,6 +134,20 @@ def printable(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
         if isinstance(value, str) and not value.isprintable():
             event[name] = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in value)
     return event
+
+
+def access(event: str, facts: dict[str, object]) -> None:
+    """Tell one event at level info that every request has, and that has all its facts together.
+
+    As `log.info(event, **facts)` tells it, but where lines of JSON are written it goes there at once: the way through
+    structlog's layers is a sixth of what a small request costs.
+    """
+    config = structlog.get_config()
+    if config["processors"][-1] is not as_json:
+        log.info(event, **facts)
+    elif config["wrapper_class"] in _TELLS_INFO:
+        line = {**(REQUEST.get() or {}), **facts, "event": event, "level": "info", "timestamp": datetime.now(UTC)}
+        config["logger_factory"].msg(as_json(None, "info", line))
 
 
 def tells_debug() -> bool:

@@ -20,7 +20,7 @@ from ollamad.errors import CapacityError, ClientError, NoAnswer
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.trip import Outcome, Trip, travel
-from ollamad.log import REQUEST
+from ollamad.log import REQUEST, access
 from ollamad.ollama.routes import CLOUD, Body, Route, is_forwarded, route_of
 from ollamad.proxy.as_one import AsOne
 from ollamad.proxy.body import kept, streamed
@@ -183,12 +183,8 @@ class Handler:
         }
         body = streamed(job.incoming) if job.body is None else job.body or None
         outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
-        facts: dict[str, object] = {
-            "method": job.incoming.method,
-            "path": job.incoming.path,
-            "model": job.model,
-            "child": lease.child,
-        }
+        method, path = job.incoming.method, job.incoming.path
+        facts: dict[str, object] = {"method": method, "path": path, "model": job.model, "child": lease.child}
         began_s = time.monotonic()
         job.trip.sent(lease.child, lease.waited_ms / 1000, lease.reason)
         try:
@@ -220,7 +216,7 @@ class Handler:
         if relayed.broken is None:
             if answer.status < HTTPStatus.BAD_REQUEST:
                 job.trip.tally = self._fleet.served(lease, relayed.tail)
-            log.info("request served", **facts)
+            access("request served", facts)
         else:
             self._fleet.failed(lease)
             log.warning("stream broken", **facts, reason=relayed.broken)
