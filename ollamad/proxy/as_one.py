@@ -72,6 +72,10 @@ class AsOne:
             return await self._writes.answer(incoming, route.kind, body)
         return await self._writes.unload(incoming, body or b"")
 
+    def may_lack(self, model: str | None) -> bool:
+        """Whether `lacking` may give any."""
+        return model is not None and self._synchronizer.per_child
+
     async def lacking(self, model: str | None) -> frozenset[tuple[str, int]]:
         """The lives of children that are not to be asked for this model, since only others have it."""
         return await self._synchronizer.lacking(model)

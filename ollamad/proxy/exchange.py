@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Protocol
@@ -96,6 +97,12 @@ class Sent(web.StreamResponse):
         """So has its end."""
 
 
+@lru_cache(maxsize=256)  # nothing in it is of one response, and making one takes 3 µs
+def sent(status: int, *, keep_alive: bool) -> Sent:
+    """A response with this status, sent."""
+    return Sent(status, keep_alive=keep_alive)
+
+
 class Relay:
     """Sends requests to children over one pool of connections."""
 
@@ -111,7 +118,7 @@ class Relay:
         body = outgoing.body
         question = question_of(outgoing.incoming, body, base_url.removeprefix("http://"), outgoing.heard)
         if body is None or isinstance(body, bytes):
-            return _Opened(self._pool.ask(question), outgoing, self._settings().stream_idle_timeout_s)
+            return _Opened(self._pool, question, outgoing, self._settings().stream_idle_timeout_s)
         return self._uploaded(outgoing, body, question)
 
     @asynccontextmanager
@@ -126,29 +133,33 @@ class Relay:
 
 
 class _Opened(AbstractAsyncContextManager["Answer | Refused"]):
-    """A request whose body is kept, sent."""
+    """A request whose body is kept, sent. A class, not a generator around another: every request has one."""
 
-    __slots__ = ("_asking", "_idle_s", "_outgoing")
+    __slots__ = ("_idle_s", "_link", "_outgoing", "_pool", "_question")
 
-    def __init__(
-        self, asking: AbstractAsyncContextManager[tuple[Link, Reply]], outgoing: Outgoing, idle_s: float
-    ) -> None:
-        self._asking = asking
+    def __init__(self, pool: Pool, question: Question, outgoing: Outgoing, idle_s: float) -> None:
+        self._pool = pool
+        self._question = question
         self._outgoing = outgoing
         self._idle_s = idle_s
+        self._link: Link | None = None
 
     async def __aenter__(self) -> Answer | Refused:
-        link, reply = await self._asking.__aenter__()
+        self._link, reply = await self._pool.begin(self._question)
+        head = reply.head
+        if head is not None and head.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Answer(self._outgoing, head, self._link, reply, self._idle_s)
         try:
-            return await _answer(self._outgoing, link, reply, self._idle_s)
+            return await _answer(self._outgoing, self._link, reply, self._idle_s)
         except BaseException as error:
-            await self._asking.__aexit__(type(error), error, None)
+            self._pool.end(self._question.address, self._link, error)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._asking.__aexit__(kind, error, trace)
+        if self._link is not None:
+            self._pool.end(self._question.address, self._link, error)
 
 
 async def _answer(outgoing: Outgoing, link: Link, reply: Reply, idle_s: float) -> Answer | Refused:
@@ -160,6 +171,8 @@ async def _answer(outgoing: Outgoing, link: Link, reply: Reply, idle_s: float) -
 
 class Answer:
     """A response that a child has begun: past the commit point, nothing is sent again."""
+
+    __slots__ = ("_head", "_idle_s", "_link", "_outgoing", "_reply", "status")
 
     def __init__(self, outgoing: Outgoing, head: Head, link: Link, reply: Reply, idle_s: float) -> None:
         self.status = head.status
@@ -195,7 +208,7 @@ class Answer:
         keep_alive = form.keep_alive
         if broken is not None:
             keep_alive = tell_broken(transport, incoming, self._head, reply, form) and keep_alive
-        return Relayed(Sent(self.status, keep_alive=keep_alive), reply.body_bytes, broken, reply.tail.bytes())
+        return Relayed(sent(self.status, keep_alive=keep_alive), reply.body_bytes, broken, reply.tail.bytes())
 
 
 class _Held(msgspec.Struct, frozen=True):

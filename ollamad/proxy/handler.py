@@ -7,6 +7,7 @@ import random
 import time
 from dataclasses import replace
 from http import HTTPStatus
+from typing import Final
 
 import aiohttp
 import msgspec
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 
 REQUEST_ID_MAX = 128
 """Characters of a client's own id: it stands in every line about its request, and in the answer."""
+NOBODY: Final = frozenset[tuple[str, int]]()
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -151,7 +153,7 @@ class Handler:
     async def _relayed(self, job: _Job) -> web.StreamResponse:
         """Try children until one answers; a 5xx of a child is told only when no other does better."""
         attempts_max = self._settings.attempts_max if job.may_go_again else 1
-        tried = await self._as_one.lacking(job.model)
+        tried = await self._as_one.lacking(job.model) if self._as_one.may_lack(job.model) else NOBODY
         refused: Refused | None = None
         for left in reversed(range(attempts_max)):
             request = replace(job.request, tried=tried) if tried else job.request

@@ -74,9 +74,10 @@ class Pool:
             link.abort()
 
     async def begin(self, question: Question) -> tuple[Link, Reply]:
-        """See `ask`, which sees to it that the connection is given back."""
+        """See `ask`; who calls this must see to it that `end` is called."""
         link = self._take(question.address) if question.body is not None else None
-        link = link or await self._connect(question.address)
+        if link is None:
+            link = await self._connect(question.address)
         try:
             reply = self._send(link, question)
             if question.body is None:
@@ -86,14 +87,28 @@ class Pool:
             except NoAnswer:
                 if not (link.used and reply.silent):
                     raise
-                self.give_back(question.address, link)
+                self.end(question.address, link)
                 link = await self._connect(question.address)
                 reply = self._send(link, question)
                 await reply.begin()
-        except BaseException:
-            self.give_back(question.address, link)
+        except BaseException as error:
+            self.end(question.address, link, error)
             raise
         return link, reply
+
+    def end(self, address: str, link: Link, error: BaseException | None = None) -> None:
+        """The end of a request, and the error that it ended with: its connection waits for the next, or is closed."""
+        if isinstance(error, NoAnswer):
+            self.forget(address)
+        if link not in self._busy:
+            return
+        self._busy.discard(link)
+        waiting, settings = self._waiting[address], self._settings()
+        if link.release() and len(waiting) < settings.child_idle_connections_max:
+            link.parked = asyncio.get_running_loop().call_later(settings.child_idle_timeout_s, link.abort)
+            waiting.append(link)
+        else:
+            link.abort()
 
     def _take(self, address: str) -> Link | None:
         waiting = self._waiting.get(address)
@@ -116,6 +131,7 @@ class Pool:
             async with asyncio.timeout(timeout_s):
                 await loop.create_connection(lambda: link, host, int(port))
         except (OSError, TimeoutError) as error:
+            self.forget(address)
             raise NoAnswer(str(error) or f"did not accept within {timeout_s:g} s") from error
         self._busy.add(link)
         return link
@@ -124,18 +140,6 @@ class Pool:
         reply = Reply(link, question.method, question.heard, self._settings().child_header_max_bytes)
         link.ask(reply, question.head, question.body)
         return reply
-
-    def give_back(self, address: str, link: Link) -> None:
-        """The end of a request: its connection waits for the next, or is closed."""
-        if link not in self._busy:
-            return
-        self._busy.discard(link)
-        waiting, settings = self._waiting[address], self._settings()
-        if link.release() and len(waiting) < settings.child_idle_connections_max:
-            link.parked = asyncio.get_running_loop().call_later(settings.child_idle_timeout_s, link.abort)
-            waiting.append(link)
-        else:
-            link.abort()
 
     def _lost(self, address: str, link: Link) -> None:
         self._busy.discard(link)
@@ -157,17 +161,11 @@ class _Asking(AbstractAsyncContextManager[tuple[Link, Reply]]):
         self._link: Link | None = None
 
     async def __aenter__(self) -> tuple[Link, Reply]:
-        try:
-            self._link, reply = await self._pool.begin(self._question)
-        except NoAnswer:
-            self._pool.forget(self._question.address)
-            raise
+        self._link, reply = await self._pool.begin(self._question)
         return self._link, reply
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, NoAnswer):
-            self._pool.forget(self._question.address)
         if self._link is not None:
-            self._pool.give_back(self._question.address, self._link)
+            self._pool.end(self._question.address, self._link, error)
