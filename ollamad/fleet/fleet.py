@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +89,11 @@ class Fleet:
     def children(self) -> Mapping[str, Child]:
         """All children, in the order of the configuration."""
         return self._children
+
+    @property
+    def versions(self) -> Collection[str | None]:
+        """Of the children's programs, each once; None is that of a child that has not said it."""
+        return {child.known.version for child in self._children.values()}
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:

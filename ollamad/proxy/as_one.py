@@ -11,11 +11,10 @@ import structlog
 from aiohttp import web
 
 from ollamad.errors import NoAnswer, StoreError
-from ollamad.fleet.changes import Leases
 from ollamad.fleet.synchronizer import Synchronizer
 from ollamad.ollama.routes import Kind, Route
 from ollamad.proxy.fields import only_unloads
-from ollamad.proxy.reads import Reads
+from ollamad.proxy.reads import Children, Reads
 from ollamad.proxy.shapes import error_response
 from ollamad.proxy.writes import Writes
 
@@ -30,7 +29,7 @@ class AsOne:
 
     def __init__(
         self,
-        fleet: Leases,
+        fleet: Children,
         session: aiohttp.ClientSession,
         synchronizer: Synchronizer,
         *,

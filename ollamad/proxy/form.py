@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from ollamad.proxy.headers import encoded, request_head, response_head, to_child, to_client
+from ollamad.proxy.headers import encoded, request_head, response_head, to_child
 from ollamad.proxy.shapes import in_band_error
 from ollamad.proxy.shared import trip_of
 from ollamad.upstream.framing import LAST_CHUNK, chunk
@@ -53,7 +53,7 @@ def form_of(incoming: web.Request, head: Head) -> Form:
 
 def client_head(incoming: web.Request, head: Head, form: Form, added: Mapping[str, str]) -> bytes:
     """The response's head as the client gets it, with what ollamad adds."""
-    return response_head(head, to_client(head.fields, added) + form.fields + encoded(trip_of(incoming).for_client))
+    return response_head(head, added, form.fields, encoded(trip_of(incoming).for_client))
 
 
 def question_of(

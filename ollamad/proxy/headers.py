@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from ollamad.upstream.head import Field, Head, tokens
@@ -58,9 +59,16 @@ def request_head(method: str, target: bytes, fields: Iterable[Field]) -> bytes:
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, lines(fields))
 
 
-def response_head(head: Head, fields: Iterable[Field]) -> bytes:
-    """A response's head in bytes, with the child's status and reason."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines(fields))
+def response_head(head: Head, added: Mapping[str, str], *more: Iterable[Field]) -> bytes:
+    """A response's head in bytes: the child's status, reason and fields, what ollamad adds, and more fields."""
+    ours = "".join([f"{name}: {value}\r\n" for name, value in added.items()]).encode("utf-8", "surrogateescape")
+    status = b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
+    return b"".join([status, _passing(head.fields), ours, *map(lines, more), b"\r\n"])
+
+
+@lru_cache(maxsize=64)  # heads repeat, see `parse_head`
+def _passing(fields: tuple[Field, ...]) -> bytes:
+    return lines(_without(fields, NOT_FOR_THE_CLIENT))
 
 
 def trailers(fields: Iterable[Field]) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from http import HTTPStatus
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -21,10 +23,18 @@ from ollamad.routing.decide import Need, Request
 from ollamad.routing.snapshot import ChildView
 
 
+class Children(Leases, Protocol):
+    """What reads need of the fleet."""
+
+    @property
+    def versions(self) -> Collection[str | None]:
+        """Of the children's programs, each once; None is that of a child that has not said it."""
+
+
 class Reads:
     """Answers reads. Each gives None where any child's own answer is as good: it is relayed then."""
 
-    def __init__(self, fleet: Leases, session: aiohttp.ClientSession, synchronizer: Synchronizer) -> None:
+    def __init__(self, fleet: Children, session: aiohttp.ClientSession, synchronizer: Synchronizer) -> None:
         self._fleet = fleet
         self._session = session
         self._synchronizer = synchronizer
@@ -103,9 +113,9 @@ class Reads:
 
     async def _version(self, incoming: web.Request) -> web.StreamResponse | None:
         """The lowest, so that nobody counts on what one child can't do; None where all are the same."""
-        snapshot = self._fleet.snapshot()
-        if len({child.version for child in snapshot.children}) == 1:
+        if len(self._fleet.versions) == 1:
             return None
+        snapshot = self._fleet.snapshot()
         known = {child.id: child.version for child in snapshot.children if child.routable and child.version}
         if len(set(known.values())) < 2:  # noqa: PLR2004 - two are different
             return None
