@@ -12,6 +12,7 @@ from aiohttp import web
 
 from ollamad.errors import NoAnswer, StoreError
 from ollamad.fleet.synchronizer import Synchronizer
+from ollamad.ollama.names import parse
 from ollamad.ollama.routes import Kind, Route
 from ollamad.proxy.fields import only_unloads
 from ollamad.proxy.reads import Children, Reads
@@ -70,6 +71,11 @@ class AsOne:
         if route.kind in WRITES:
             return await self._writes.answer(incoming, route.kind, body)
         return await self._writes.unload(incoming, body or b"")
+
+    async def has(self, model: str | None) -> bool:
+        """Whether this model is there, by its files."""
+        name = parse(model) if model else None
+        return name is not None and bool(await self._synchronizer.where(name.key))
 
     def may_lack(self, model: str | None) -> bool:
         """Whether `lacking` may give any."""

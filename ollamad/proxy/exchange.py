@@ -31,6 +31,7 @@ from ollamad.upstream.head import Head
 from ollamad.upstream.link import Link
 from ollamad.upstream.pool import Pool, Question
 from ollamad.upstream.reply import Reply
+from ollamad.upstream.tail import TAIL_MAX_BYTES
 
 REFUSAL_MAX_BYTES: Final = 65_536
 """How much of a child's 5xx is kept, to be told when no other child does better."""
@@ -181,6 +182,12 @@ class Answer:
         self._link = link
         self._reply = reply
         self._idle_s = idle_s
+
+    async def said(self) -> bytes | None:
+        """All of a short error, before any of it has been passed on; None where it is long, or of unknown length."""
+        if self._head.length is None or self._head.length > TAIL_MAX_BYTES:
+            return None
+        return self._reply.tail.bytes() if await self._reply.finish(self._idle_s) is None else None
 
     async def relay(self) -> Relayed:
         """Pass it on, piece by piece as it comes, no faster than the client takes it."""

@@ -22,10 +22,10 @@ from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.trip import Outcome, Trip, travel
 from ollamad.log import REQUEST, access
-from ollamad.ollama.routes import CLOUD, Body, Route, is_forwarded, route_of
+from ollamad.ollama.routes import CLOUD, Body, Kind, Route, is_forwarded, route_of
 from ollamad.proxy.as_one import AsOne
 from ollamad.proxy.body import kept, streamed
-from ollamad.proxy.exchange import Outgoing, Refused, Relay
+from ollamad.proxy.exchange import Answer, Outgoing, Refused, Relay
 from ollamad.proxy.gate import Gate
 from ollamad.proxy.shapes import error_response
 from ollamad.proxy.wishes import request_of
@@ -35,6 +35,8 @@ log = structlog.get_logger()
 
 REQUEST_ID_MAX = 128
 """Characters of a client's own id: it stands in every line about its request, and in the answer."""
+LACKS: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST)
+"""What a child may say of a model that it can't find."""
 NOBODY: Final = frozenset[tuple[str, int]]()
 
 
@@ -155,11 +157,15 @@ class Handler:
         attempts_max = self._settings.attempts_max if job.may_go_again else 1
         tried = await self._as_one.lacking(job.model) if self._as_one.may_lack(job.model) else NOBODY
         refused: Refused | None = None
+        looked = False
         for left in reversed(range(attempts_max)):
             request = replace(job.request, tried=tried) if tried else job.request
             try:
                 async with self._fleet.lease(request, wait=refused is None) as lease:
-                    outcome = await self._try(job, lease)
+                    outcome = await self._try(job, lease, may_be_scan=bool(left) and not looked)
+                    if outcome is None:
+                        looked = True
+                        continue
                     tried |= {(lease.child, lease.life)}
             except CapacityError:
                 if refused is None:
@@ -175,8 +181,21 @@ class Handler:
             refused = outcome
         return refused.response() if refused else error_response(job.incoming.path, 502, "no child could answer")
 
-    async def _try(self, job: _Job, lease: Lease) -> web.StreamResponse | Refused:
-        """One attempt on one child."""
+    async def _upset_scan(self, job: _Job, answer: Answer) -> bool:
+        """Whether a child says that it lacks a model which is there: its scan of the store was upset.
+
+        A file that goes between its listing and its look fails the whole scan (0.5.4, manifest.go:189), and so requests
+        for other models than the one that is changed. `/api/chat` then says 400, the others 404.
+        """
+        if answer.status not in LACKS or job.route.kind is not Kind.RUN:
+            return False
+        said = await answer.said()
+        if said is None or (answer.status == HTTPStatus.BAD_REQUEST and b"model is required" not in said):
+            return False
+        return await self._as_one.has(job.model)
+
+    async def _try(self, job: _Job, lease: Lease, *, may_be_scan: bool) -> web.StreamResponse | Refused | None:
+        """One attempt on one child; None where the same may well work the next time."""
         added = {
             "X-Ollamad-Child": lease.child,
             "X-Ollamad-Queue-Ms": str(lease.waited_ms),
@@ -196,6 +215,9 @@ class Handler:
                     said = answer.body[:200].decode(errors="replace")
                     log.warning("child refused", **facts, status=answer.status, body=said)
                     return answer
+                if may_be_scan and await self._upset_scan(job, answer):
+                    log.info("request sent again", **facts, reason=f"status {answer.status} for a model that is there")
+                    return None
                 first_byte_s = time.monotonic() - began_s
                 job.trip.begun(answer.status)
                 if answer.status < HTTPStatus.BAD_REQUEST:
