@@ -25,7 +25,7 @@ LAST: Final = (
 )
 STREAM: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 SMALL: Final = b'{"version":"0.9.9"}'
-NOTHING: Final = b'{"models":[]}'
+LOADED: Final = b'{"models":[{"name":"m:latest","model":"m:latest","size":1,"size_vram":0}]}'
 
 
 class Connection(asyncio.Protocol):
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
                 float(query.get("first_ms", ["0"])[0]) / 1000,
             )
         else:
-            body = NOTHING if target == b"/api/ps" else SMALL
+            body = LOADED if target == b"/api/ps" else SMALL
             self._write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
                 % (len(body), body)
