@@ -78,6 +78,7 @@ class Line:
         """A lease with a slot; see `Dispatcher.lease`. Raises CapacityError."""
         if self._admission.nobody_wants(key) and (lease := self._at_once(request, asked_s)) is not None:
             return lease
+        self._refuse_if_full(request, key)
         granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         ticket = self._admission.enter(request, key, asked_s)
         self._granted[ticket] = granted
@@ -106,11 +107,15 @@ class Line:
         self._routable_s = snapshot.taken_at_s
         return self._ledger.open(request, decision, snapshot, asked_s)
 
+    def _refuse_if_full(self, request: Request, key: Key) -> None:
+        """Raises CapacityError. Before anything else is done for it: of ten requests too many, nine end here."""
+        limits = self._around.limits()
+        if self._around.waiting() >= limits.waiting_max:
+            raise full(limits, retry_after_s(self._admission.expected_s(request, key, self._around.look())))
+
     def _refuse_if_hopeless(self, request: Request, key: Key) -> None:
-        """Raises CapacityError where the queue is full, or the client would be gone before its turn."""
-        snapshot, limits = self._around.look(), self._around.limits()
-        if self._around.waiting() > limits.waiting_max:
-            raise full(limits, retry_after_s(self._admission.expected_s(request, key, snapshot)))
+        """Raises CapacityError where the client would be gone before its turn."""
+        snapshot = self._around.look()
         if (after_s := self._admission.hopeless(request, key, snapshot)) is not None:
             raise CapacityError(
                 f"the wait for {request.model} is longer than the {request.patience_s:g} s that this request allows",
