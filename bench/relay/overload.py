@@ -175,8 +175,7 @@ async def _control(socket: Path) -> bytes:
 async def measure(for_s: float, folder: Path) -> dict[str, Any]:
     """Half the capacity, ten times the capacity, and half of it again."""
     socket = folder / "control.sock"
-    tables = {**TABLES, "control": {"socket": str(socket)}}
-    async with parties.ollamad(folder, children=CHILDREN, tables=tables) as party:
+    async with parties.ollamad(folder, children=CHILDREN, tables=TABLES) as party:
         await _arrive(party.port, CAPACITY_PER_S / 2, 2.0)
         found = {}
         for name, times in (("half", 0.5), ("tenfold", 10.0), ("half again", 0.5)):

@@ -150,6 +150,7 @@ async def ollamad(
     base: dict[str, dict[str, Any]] = {
         "proxy": {"listen": f"127.0.0.1:{port}"},
         "status": {"listen": f"127.0.0.1:{status_port}"},
+        "control": {"socket": str(folder / "control.sock")},
         "ollama": {"binary": str(script), "home": str(home), "num_parallel": 64},
         "gpus": {"cpu_children": children},
         "models": {"path": str(folder / "models")},

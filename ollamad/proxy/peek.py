@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -62,8 +61,7 @@ _NOTHING: Final = frozenset({b"", b"null", b'""', b"[]"})
 _AT_ONCE: Final = frozenset({b"0", b"0.0", b'"0"', b'"0s"'})
 
 
-@dataclass(frozen=True, slots=True)
-class Peeked:
+class Peeked(msgspec.Struct, frozen=True):
     """What a body says to routing."""
 
     prompt_bytes: int = 0
