@@ -69,7 +69,7 @@ async def measure(work: Work, folder: Path) -> dict[str, Any]:
 async def _round(party: Party, work: Work) -> dict[str, float]:
     figures: dict[str, float] = {}
     before_s = party.cpu_s()
-    seen = await drive(party.port, STREAMS, 1, post(work.chunks, PAUSE_MS))
+    seen = await drive(party.port, STREAMS, 1, post(work.chunks, PAUSE_MS, spread=True))
     _whole(party, seen, STREAMS, STREAMS * (work.chunks + 1))
     figures["chunk_us"] = (party.cpu_s() - before_s) / (STREAMS * work.chunks) * 1e6
     before_s = party.cpu_s()
