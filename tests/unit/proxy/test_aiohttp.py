@@ -13,6 +13,8 @@ from aiohttp import web
 from ollamad.proxy import connection
 from ollamad.proxy.connection import Connection
 
+CALLED_BY_IT = {"handle_error", "log_exception", "eof_received"}
+"""What we put in place of aiohttp's own, without a word to that."""
 OWN = set(Connection.__slots__) | set(vars(Connection))
 
 
@@ -20,13 +22,12 @@ def relied_on() -> list[str]:
     """The attributes that `Connection` uses of itself, or of its base, and has not got from us."""
     source = ast.parse(inspect.getsource(connection))
     ours = next(node for node in source.body if isinstance(node, ast.ClassDef) and node.name == "Connection")
-    used = {
-        node.attr
-        for node in ast.walk(ours)
-        if isinstance(node, ast.Attribute) and (_is_self(node.value) or _is_super(node.value))
-    }
-    overridden = {node.name for node in ours.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    return sorted((used - OWN) | (overridden - {"taken", *(name for name in overridden if name.startswith("_"))}))
+    used = {node.attr for node in _attributes(ours) if _is_self(node.value)}
+    return sorted((used - OWN) | {node.attr for node in _attributes(ours) if _is_super(node.value)} | CALLED_BY_IT)
+
+
+def _attributes(tree: ast.AST) -> list[ast.Attribute]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
 
 
 def _is_self(node: ast.expr) -> bool:
