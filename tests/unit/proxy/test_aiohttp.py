@@ -48,7 +48,7 @@ def test_what_our_connection_relies_on_is_there(name: str) -> None:
 
 
 def test_it_looks_at_the_attributes_that_matter() -> None:
-    assert {"_waiter", "_messages", "_manager", "finish_response", "handle_error", "force_close"} <= set(relied_on())
+    assert {"_messages", "_manager", "finish_response", "handle_error", "force_close"} <= set(relied_on())
 
 
 @pytest.mark.parametrize(
