@@ -12,7 +12,8 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help run test test-systemd check clean lock dist environment bench bench-supervision bench-live bench-routing
-.PHONY: bench-status bench-relay bench-relay-many bench-relay-leaks bench-relay-failover soak fuzz attacks
+.PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover bench-relay-overload bench-status soak fuzz
+.PHONY: attacks
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -25,6 +26,7 @@ help:
 	@echo 'make bench-routing       routing beside what nginx does, in virtual time (ARGS="half --seed 2")'
 	@echo 'make bench-relay         what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
 	@echo 'make bench-relay-many    5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
+	@echo 'make bench-relay-overload    ten times what the children can take'
 	@echo 'make bench-status        what 2,000 looks a second and 50 dashboards cost, and whether 500 streams feel it'
 	@echo 'make soak    a real and a simulated fleet under load, a fault every few seconds, watched (MINUTES=30)'
 	@echo 'make fuzz    a million fuzzed requests: no crash, no hang, no growth (ARGS="--requests 50000 --seed 2")'
@@ -77,6 +79,8 @@ bench-relay-leaks:
 	@$(MAKE) -s bench PART=relay.leaks
 bench-relay-failover:
 	@$(MAKE) -s bench PART=relay.failover
+bench-relay-overload:
+	@$(MAKE) -s bench PART=relay.overload
 fuzz:
 	@$(MAKE) -s bench PART=abuse.fuzz
 attacks:

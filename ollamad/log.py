@@ -7,6 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
 from typing import Any, Final
@@ -19,6 +21,10 @@ from ollamad.systemd.journal import entry, is_journal, the_journal
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _QUIET: Final = tuple(structlog.make_filtering_bound_logger(_LEVELS[name]) for name in ("info", "warning", "error"))
+REQUEST: Final[ContextVar[Mapping[str, object] | None]] = ContextVar("request", default=None)
+"""Facts of the request at hand, part of whatever is logged while it is served. structlog's own context variables, one
+for each fact, take 5 µs a request; setting and reading this one takes 0.3."""
+_TELLS_INFO: Final = tuple(structlog.make_filtering_bound_logger(_LEVELS[name]) for name in ("debug", "info"))
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
 
 IDENTIFIER: Final = "ollamad"
@@ -27,6 +33,9 @@ PRIORITIES: Final[Mapping[str, str]] = {"debug": "7", "info": "6", "warning": "4
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 SHOWN_MAX: Final = 300
 """A longer value is shortened where it stands in the message; its own field has all of it."""
+
+
+log = structlog.get_logger()
 
 
 class Lossy:
@@ -57,6 +66,12 @@ class Format(Enum):
     CONSOLE = "console"
     JSON = "json"
     JOURNAL = "journal"
+
+
+def with_request(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the facts of the request at hand."""
+    facts = REQUEST.get()
+    return event if facts is None else {**facts, **event}
 
 
 def as_json(_logger: object, _method: str, event: Mapping[str, Any]) -> bytes:
@@ -121,6 +136,20 @@ def printable(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
     return event
 
 
+def access(event: str, facts: dict[str, object]) -> None:
+    """Tell one event at level info that every request has, and that has all its facts together.
+
+    As `log.info(event, **facts)` tells it, but where lines of JSON are written it goes there at once: the way through
+    structlog's layers is a sixth of what a small request costs.
+    """
+    config = structlog.get_config()
+    if config["processors"][-1] is not as_json:
+        log.info(event, **facts)
+    elif config["wrapper_class"] in _TELLS_INFO:
+        line = {**(REQUEST.get() or {}), **facts, "event": event, "level": "info", "timestamp": datetime.now(UTC)}
+        config["logger_factory"].msg(as_json(None, "info", line))
+
+
 def tells_debug() -> bool:
     """Whether debug events are told: for those that cost something to put together."""
     return structlog.get_config()["wrapper_class"] not in _QUIET
@@ -141,7 +170,7 @@ def set_up(settings: Log) -> None:
     form = format_of(settings.format, descriptor, os.environ)
     factory: Callable[..., Any] = the_journal() if form is Format.JOURNAL else Lossy(descriptor)
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *_last(form)],
+        processors=[with_request, structlog.processors.add_log_level, *_last(form)],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
         logger_factory=factory,
         cache_logger_on_first_use=False,

@@ -1,7 +1,10 @@
 """A child that costs as little as it can: streams of 110-byte records, one chunk each, and one small answer.
 
 Run as `ollama serve` is: it listens where OLLAMA_HOST says. What is streamed stands in the query of any POST, so that
-it is the same through every proxy: `?chunks=200&pause_ms=5&first_ms=0`.
+it is the same through every proxy: `?chunks=200&pause_ms=5&first_ms=0&spread=1`.
+
+Spread streams are out of step with each other, by the same steps whoever asks. Else they would stay as far apart as
+they began: a proxy that begins many at once would get its chunks in bunches, and pay one waking for all of a bunch.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from itertools import count
 from typing import Final, cast
 from urllib.parse import parse_qs
 
@@ -25,7 +29,12 @@ LAST: Final = (
 )
 STREAM: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 SMALL: Final = b'{"version":"0.9.9"}'
-NOTHING: Final = b'{"models":[]}'
+LOADED: Final = b'{"models":[{"name":"m:latest","model":"m:latest","size":1,"size_vram":0}]}'
+
+
+STREAMS: Final = count()
+GOLDEN: Final = 0.6180339887
+"""Steps of this spread any number of streams evenly."""
 
 
 class Connection(asyncio.Protocol):
@@ -65,18 +74,22 @@ class Connection(asyncio.Protocol):
                 int(query.get("chunks", ["1"])[0]),
                 float(query.get("pause_ms", ["0"])[0]) / 1000,
                 float(query.get("first_ms", ["0"])[0]) / 1000,
+                spread=query.get("spread") == ["1"],
             )
         else:
-            body = NOTHING if target == b"/api/ps" else SMALL
+            body = LOADED if target == b"/api/ps" else SMALL
             self._write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
                 % (len(body), body)
             )
 
-    def _stream(self, chunks: int, pause_s: float, first_s: float) -> None:
+    def _stream(self, chunks: int, pause_s: float, first_s: float, *, spread: bool) -> None:
         loop = asyncio.get_running_loop()
         due_s = loop.time() + first_s
         sent = 0
+        if spread:  # on a beat that all streams have in common, each in its own place between two
+            place_s = next(STREAMS) * GOLDEN % 1.0 * pause_s
+            due_s += pause_s - (due_s - place_s) % pause_s
 
         def step() -> None:
             nonlocal sent, due_s

@@ -53,7 +53,7 @@ async def measure(work: Work, folder: Path) -> dict[str, Any]:
         direct = await stack.enter_async_context(parties.backend(folder))
         others = [
             await stack.enter_async_context(party(folder, direct.port))
-            for party in (parties.nginx, parties.haproxy, parties.plain)
+            for party in (parties.nginx, parties.haproxy, parties.plain, parties.bare)
         ]
         everybody = [direct, *others, await stack.enter_async_context(parties.ollamad(folder))]
         found: dict[str, dict[str, list[Any]]] = {party.name: {} for party in everybody}
@@ -69,7 +69,7 @@ async def measure(work: Work, folder: Path) -> dict[str, Any]:
 async def _round(party: Party, work: Work) -> dict[str, float]:
     figures: dict[str, float] = {}
     before_s = party.cpu_s()
-    seen = await drive(party.port, STREAMS, 1, post(work.chunks, PAUSE_MS))
+    seen = await drive(party.port, STREAMS, 1, post(work.chunks, PAUSE_MS, spread=True))
     _whole(party, seen, STREAMS, STREAMS * (work.chunks + 1))
     figures["chunk_us"] = (party.cpu_s() - before_s) / (STREAMS * work.chunks) * 1e6
     before_s = party.cpu_s()

@@ -12,12 +12,12 @@ GET = b"GET /api/version HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _BODY = b'{"model": "m", "prompt": "Why is the sky blue?", "options": {"num_predict": 100}}'
 
 
-def post(chunks: int, pause_ms: float, first_ms: float = 0.0) -> bytes:
+def post(chunks: int, pause_ms: float, first_ms: float = 0.0, *, spread: bool = False) -> bytes:
     """A request for a stream; see `backend.py`."""
     return (
-        b"POST /api/generate?chunks=%d&pause_ms=%.2f&first_ms=%.2f HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        b"POST /api/generate?chunks=%d&pause_ms=%.2f&first_ms=%.2f&spread=%d HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        % (chunks, pause_ms, first_ms, len(_BODY), _BODY)
+        % (chunks, pause_ms, first_ms, spread, len(_BODY), _BODY)
     )
 
 

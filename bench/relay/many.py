@@ -1,6 +1,9 @@
 """Thousands of streams at once: is every record there, what memory does a stream cost, how long is the first byte.
 
-`python -m bench.relay.many [--quick] [--json PATH]`: nginx and ollamad in turn, beside the backend itself.
+`python -m bench.relay.many [--quick] [--json PATH]`: nginx and ollamad in turn, beside the backend itself. All clients
+connect and ask at once, so the first byte says how long it takes to get through the crowd. Requests are sent to the
+children as they come (`routing.policy`): they are to wait for the relay, not for a slot. Those that wait for a slot are
+in `overload.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ PAUSE_MS: Final = 1000.0
 FIRST_MS: Final = 3000.0
 """The first byte is put off until all are connected, so that all streams are open at once."""
 LOOK_S: Final = 0.2
+AT_ONCE: Final[dict[str, dict[str, Any]]] = {"routing": {"policy": "least_inflight"}}
 
 
 async def measure(streams: int, folder: Path) -> dict[str, Any]:
@@ -31,7 +35,7 @@ async def measure(streams: int, folder: Path) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         direct = await stack.enter_async_context(parties.backend(folder))
         nginx = await stack.enter_async_context(parties.nginx(folder, direct.port))
-        ollamad = await stack.enter_async_context(parties.ollamad(folder, children=4))
+        ollamad = await stack.enter_async_context(parties.ollamad(folder, children=4, tables=AT_ONCE))
         return {party.name: await _run(party, streams) for party in (direct, nginx, ollamad)}
 
 

@@ -127,6 +127,15 @@ async def plain(folder: Path, upstream: int) -> AsyncIterator[Party]:
 
 
 @asynccontextmanager
+async def bare(folder: Path, upstream: int) -> AsyncIterator[Party]:
+    """Bytes from socket to socket, on the same event loop: the floor."""
+    port = free_port()
+    command = (sys.executable, "-m", "bench.relay.bare", str(port), str(upstream))
+    async with _run(command, folder / "bare.log", port) as process:
+        yield Party("bare uvloop", port, (process.pid,))
+
+
+@asynccontextmanager
 async def ollamad(
     folder: Path, children: int = 1, tables: Mapping[str, dict[str, Any]] | None = None, program: Path | None = None
 ) -> AsyncIterator[Party]:
@@ -141,6 +150,7 @@ async def ollamad(
     base: dict[str, dict[str, Any]] = {
         "proxy": {"listen": f"127.0.0.1:{port}"},
         "status": {"listen": f"127.0.0.1:{status_port}"},
+        "control": {"socket": str(folder / "control.sock")},
         "ollama": {"binary": str(script), "home": str(home), "num_parallel": 64},
         "gpus": {"cpu_children": children},
         "models": {"path": str(folder / "models")},

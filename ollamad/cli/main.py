@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import faulthandler
+import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -29,6 +30,9 @@ SYSTEM_CONFIG: Final = Path("/etc/ollamad/config.toml")
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+NEW_OBJECTS: Final = 10_000
+"""So many objects more than before make the garbage collector look for cycles. At Python's 700 it does so at every
+tenth request and takes 7 % of each; nothing here makes cycles by the thousand."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,10 +113,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
-    """Run it on the fastest event loop that is installed."""
+    """Run it on the fastest event loop that is installed, with a garbage collector that looks only at what is new."""
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     with suppress(ImportError):  # it is for Linux, and not everywhere there
         from uvloop import new_event_loop as factory  # noqa: PLC0415
+    gc.freeze()  # what is imported stays: looking through it takes 10 ms, in which no token passes
+    gc.set_threshold(NEW_OBJECTS)
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main)
 

@@ -15,6 +15,7 @@ import structlog
 from ollamad.config.schema import Log
 from ollamad.errors import TurnedAway
 from ollamad.fleet.trip import Outcome, Trip
+from ollamad.log import access
 from ollamad.routing.knowledge import Tally
 
 log = structlog.get_logger()
@@ -35,8 +36,10 @@ class AccessLog:
         """One request is over."""
         settings = self._settings()
         if settings.access and (not is_ordinary(trip, settings.access_slow_s) or self._luck() < settings.access_share):
-            tell = log.info if _is_no_fault(trip) else log.warning
-            tell("request", **facts(trip))
+            if _is_no_fault(trip):
+                access("request", facts(trip))
+            else:
+                log.warning("request", **facts(trip))
 
 
 def is_ordinary(trip: Trip, slow_s: float) -> bool:

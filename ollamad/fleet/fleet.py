@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -77,6 +77,7 @@ class Fleet:
             self.snapshot,
             limits_of(config),
             self.replicas,
+            self._returned,
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
         self._sight = Sight(Sources(self._dispatcher, self.replicas, devices, program), self._children)
@@ -88,6 +89,11 @@ class Fleet:
     def children(self) -> Mapping[str, Child]:
         """All children, in the order of the configuration."""
         return self._children
+
+    @property
+    def versions(self) -> Collection[str | None]:
+        """Of the children's programs, each once; None is that of a child that has not said it."""
+        return {child.known.version for child in self._children.values()}
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
@@ -168,16 +174,9 @@ class Fleet:
         self.synchronizer.stop()
         self.changed.ring()
 
-    @asynccontextmanager
-    async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
+    def lease(self, request: Request, *, wait: bool = True) -> AbstractAsyncContextManager[Lease]:
         """The right to send this request to a child; see `Dispatcher.lease`."""
-        async with self._dispatcher.lease(request, wait=wait) as lease:
-            try:
-                yield lease
-            finally:
-                if lease.model is not None and lease.heard_s is not None:
-                    self._pauses.note(lease.model, lease.longest_pause_s)
-                    self.tallies.paused(lease.model, lease.longest_pause_s)
+        return self._dispatcher.lease(request, wait=wait)
 
     async def idle(self, timeout_s: float) -> bool:
         """Wait until no request is in flight; False when some still are after `timeout_s`."""
@@ -251,6 +250,12 @@ class Fleet:
             msgspec.structs.replace(child, streams=self._dispatcher.streams(child.id)) for child in bare.children
         )
         return replace(bare, children=children, others=self._sight.others(self.gpus, bare.taken_at_s), derived={})
+
+    def _returned(self, lease: Lease) -> None:
+        """A request has ended: what its silences tell is learned."""
+        if lease.model is not None and lease.heard_s is not None:
+            self._pauses.note(lease.model, lease.longest_pause_s)
+            self.tallies.paused(lease.model, lease.longest_pause_s)
 
     def _judged(self, uuid: str, verdict: Verdict) -> None:
         """A GPU's health has changed: its child must leave it, or may come back."""

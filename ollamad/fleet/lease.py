@@ -37,8 +37,8 @@ class Lease:
     def heard(self) -> None:
         """A piece of the response has come: the request makes progress."""
         now_s = time.monotonic()
-        if self.heard_s is not None:
-            self.longest_pause_s = max(self.longest_pause_s, now_s - self.heard_s)
+        if self.heard_s is not None and now_s - self.heard_s > self.longest_pause_s:
+            self.longest_pause_s = now_s - self.heard_s
         self.heard_s = now_s
 
     def hold(self, *, held: bool) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+import msgspec
+
 from ollamad.config.schema import Config
 from ollamad.fleet.child import Child
 from ollamad.fleet.routing import usable_bytes
@@ -91,20 +93,21 @@ class Sight:
 
     def _view(self, child: Child, config: Config, now_s: float) -> ChildView:
         name, state, known, sources = child.plan.id, child.state, child.known, self._sources
-        gpus = tuple([self._gpu(gpu, now_s) for gpu in child.plan.gpus])
+        plan_gpus = child.plan.gpus
+        gpus = tuple([self._gpu(gpu, now_s) for gpu in plan_gpus]) if plan_gpus else ()
         residents = sources.loaded.residents(name, state.life, known.residents)
         load = sources.loaded.load_on(name)
         in_flight, busy = sources.requests.in_flight(name), sources.requests.busy(name)
         outdated = sources.program.is_outdated(known.program)
-        weight = config.routing.weights.get(name, 1.0)
-        ollama = config.ollama
-        settings = (ollama.num_parallel, ollama.max_loaded_models, ollama.fit_margin_mib, weight)
         told = (known.trusted, known.residents_at_s, known.pinning, known.pid, known.port, known.version)
-        facts = (state, gpus, residents, load, in_flight, busy, outdated, settings, told)
+        facts = (in_flight, state, gpus, residents, load, busy, outdated, config, *told)
         before = self._views.get(name)
         if before is not None and before[0] == facts:
             view = before[1]
+        elif before is not None and before[0][1:] == facts[1:]:
+            view = msgspec.structs.replace(before[1], in_flight=in_flight)
         else:
+            ollama, weight = config.ollama, config.routing.weights.get(name, 1.0)
             view = ChildView(
                 id=name,
                 want=state.want,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
+from types import TracebackType
 from typing import Final
 
 from ollamad.errors import TurnedAway
@@ -149,12 +150,20 @@ class Trip:
         self.ends(Outcome.REFUSED, status, why)
 
 
-@contextmanager
-def travel(method: str, path: str, request_id: str, ended: Callable[[Trip], None]) -> Iterator[Trip]:
+class travel(AbstractContextManager[Trip]):  # noqa: N801 - read as `with travel(...) as trip`
     """A trip from now until the block is left, however it is left; `ended` is told then."""
-    trip = Trip(method[:TEXT_MAX], path[:TEXT_MAX], request_id[:TEXT_MAX])
-    try:
-        yield trip
-    finally:
-        trip.ended_s = time.monotonic()
-        ended(trip)
+
+    __slots__ = ("_ended", "_trip")
+
+    def __init__(self, method: str, path: str, request_id: str, ended: Callable[[Trip], None]) -> None:
+        self._trip = Trip(method[:TEXT_MAX], path[:TEXT_MAX], request_id[:TEXT_MAX])
+        self._ended = ended
+
+    def __enter__(self) -> Trip:
+        return self._trip
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._trip.ended_s = time.monotonic()
+        self._ended(self._trip)

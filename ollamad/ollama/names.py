@@ -7,6 +7,7 @@ then model, namespace and host; what is left out has a default; what a part may 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 DEFAULT_HOST: Final = "registry.ollama.ai"
@@ -14,6 +15,8 @@ DEFAULT_NAMESPACE: Final = "library"
 DEFAULT_TAG: Final = "latest"
 HOST_MAX: Final = 350
 PART_MAX: Final = 80
+KNOWN_MAX: Final = 128
+"""Names up to this length are remembered; a client can write longer ones, and many."""
 
 _FIRST: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _NAMESPACE: Final = _FIRST | {"-"}
@@ -55,6 +58,10 @@ class Name:
 
 def parse(text: str) -> Name | None:
     """The name that Ollama reads in a text; None where it would refuse it."""
+    return _known(text) if len(text) <= KNOWN_MAX else _parse(text)
+
+
+def _parse(text: str) -> Name | None:
     rest, tag = text, DEFAULT_TAG
     if rest.rfind(":") > rest.rfind("/"):
         rest, _, tag = rest.rpartition(":")
@@ -66,6 +73,9 @@ def parse(text: str) -> Name | None:
         return _valid(Name(DEFAULT_HOST, namespace, model, tag))
     scheme, cut, host = above.partition("://")
     return _valid(Name(host if cut else scheme, namespace, model, tag))
+
+
+_known: Final = lru_cache(maxsize=1024)(_parse)  # every request names a model twice or thrice, mostly the same
 
 
 def from_path(path: str) -> Name | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Final
 
 from ollamad.routing.decide import Need
@@ -79,33 +80,33 @@ class Body(Enum):
     """Passed on as it comes, never held: uploads of many gigabytes, and whatever is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
-    """What a proxy needs to know of a route."""
+    """What a proxy needs to know of a route. What follows from the rest is worked out once: every request asks."""
 
     kind: Kind
     named: Named = Named.NOWHERE
     streams: Streams = Streams.NEVER
     effect: Effect = Effect.NOTHING
 
-    @property
+    @cached_property
     def need(self) -> Need:
         """What it asks of a child."""
         if self.kind is Kind.RUN:
             return Need.RUNNER
         return Need.STORE if self.effect is Effect.STORE or self.kind in {Kind.PUSH, Kind.BLOB} else Need.ANY
 
-    @property
+    @cached_property
     def body(self) -> Body:
         """What to do with its body."""
         return Body.STREAMED if self.kind is Kind.BLOB or self.effect is Effect.UNKNOWN else Body.KEPT
 
-    @property
+    @cached_property
     def is_listed(self) -> bool:
         """Whether the table has it."""
         return self.effect is not Effect.UNKNOWN
 
-    @property
+    @cached_property
     def elsewhere_on_5xx(self) -> bool:
         """Whether a child's 5xx is worth another child: a runner that can't load here may load there."""
         return self.kind is Kind.RUN

@@ -12,26 +12,33 @@ from typing import Final
 
 from ollamad.routing.knowledge import Tally
 
-_FIELD: Final = re.compile(
-    rb'(?<!\\)"(load_duration|[a-z_]*(?:count|tokens)|prompt_eval_duration|eval_duration)":\s*(\d{1,18})'
-)
+_NUMBER: Final = re.compile(rb"\s*(\d{1,18})")
 _S_PER_NS: Final = 1e-9
 
 
 def tally_of(tail: bytes) -> Tally:
     """What the end of a response says; None for each count that it does not have."""
-    found = {name: int(value) for name, value in _FIELD.findall(tail)}
-
-    def first(*names: bytes) -> int | None:
-        return next((found[name] for name in names if name in found), None)
-
     return Tally(
-        load_s=_seconds(first(b"load_duration")),
-        prompt_tokens=first(b"prompt_eval_count", b"prompt_tokens", b"input_tokens"),
-        prompt_s=_seconds(first(b"prompt_eval_duration")),
-        output_tokens=first(b"eval_count", b"completion_tokens", b"output_tokens"),
-        output_s=_seconds(first(b"eval_duration")),
+        load_s=_seconds(_last(tail, b'"load_duration":')),
+        prompt_tokens=_last(tail, b'"prompt_eval_count":', b'"prompt_tokens":', b'"input_tokens":'),
+        prompt_s=_seconds(_last(tail, b'"prompt_eval_duration":')),
+        output_tokens=_last(tail, b'"eval_count":', b'"completion_tokens":', b'"output_tokens":'),
+        output_s=_seconds(_last(tail, b'"eval_duration":')),
     )
+
+
+def _last(tail: bytes, *names: bytes) -> int | None:
+    """The number that stands last after the first of these that has one.
+
+    Looking for each from the end takes 4 µs for what is usually kept; one expression for them all took 60.
+    """
+    for name in names:
+        at = len(tail)
+        while (at := tail.rfind(name, 0, at)) >= 0:
+            value = _NUMBER.match(tail, at + len(name))
+            if value is not None and not tail.startswith(b"\\", max(at - 1, 0)):
+                return int(value[1])
+    return None
 
 
 def _seconds(nanoseconds: int | None) -> float | None:

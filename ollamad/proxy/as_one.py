@@ -11,11 +11,11 @@ import structlog
 from aiohttp import web
 
 from ollamad.errors import NoAnswer, StoreError
-from ollamad.fleet.changes import Leases
 from ollamad.fleet.synchronizer import Synchronizer
+from ollamad.ollama.names import parse
 from ollamad.ollama.routes import Kind, Route
 from ollamad.proxy.fields import only_unloads
-from ollamad.proxy.reads import Reads
+from ollamad.proxy.reads import Children, Reads
 from ollamad.proxy.shapes import error_response
 from ollamad.proxy.writes import Writes
 
@@ -30,7 +30,7 @@ class AsOne:
 
     def __init__(
         self,
-        fleet: Leases,
+        fleet: Children,
         session: aiohttp.ClientSession,
         synchronizer: Synchronizer,
         *,
@@ -41,8 +41,15 @@ class AsOne:
         self._reads = Reads(fleet, session, synchronizer)
         self._writes = Writes(fleet, session, synchronizer)
 
+    @staticmethod
+    def concerns(route: Route, path: str, body: bytes | None) -> bool:
+        """Whether this may be one for all children; what is not need not be asked about. Costs next to nothing."""
+        if route.kind is Kind.RUN:
+            return bool(body) and only_unloads(path, body or b"")
+        return route.kind is not Kind.ANY
+
     async def answer(self, incoming: web.Request, route: Route, body: bytes | None) -> web.StreamResponse | None:
-        """The answer, or None where one child's own is meant. Raises NoAnswer, CapacityError.
+        """The answer to what `concerns` all, or None where one child's own is meant. Raises NoAnswer, CapacityError.
 
         `body` is None where it is streamed.
         """
@@ -63,9 +70,16 @@ class AsOne:
             return await self._reads.answer(incoming, route.kind, body or b"")
         if route.kind in WRITES:
             return await self._writes.answer(incoming, route.kind, body)
-        if route.kind is Kind.RUN and body and only_unloads(incoming.path, body):
-            return await self._writes.unload(incoming, body)
-        return None
+        return await self._writes.unload(incoming, body or b"")
+
+    async def has(self, model: str | None) -> bool:
+        """Whether this model is there, by its files."""
+        name = parse(model) if model else None
+        return name is not None and bool(await self._synchronizer.where(name.key))
+
+    def may_lack(self, model: str | None) -> bool:
+        """Whether `lacking` may give any."""
+        return model is not None and self._synchronizer.per_child
 
     async def lacking(self, model: str | None) -> frozenset[tuple[str, int]]:
         """The lives of children that are not to be asked for this model, since only others have it."""

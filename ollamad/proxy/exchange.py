@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
+from types import TracebackType
 from typing import Final, Protocol
 
+import msgspec
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
@@ -26,8 +29,9 @@ from ollamad.proxy.headers import to_client, trailers
 from ollamad.upstream.framing import LAST_CHUNK, chunk
 from ollamad.upstream.head import Head
 from ollamad.upstream.link import Link
-from ollamad.upstream.pool import Pool
+from ollamad.upstream.pool import Pool, Question
 from ollamad.upstream.reply import Reply
+from ollamad.upstream.tail import TAIL_MAX_BYTES
 
 REFUSAL_MAX_BYTES: Final = 65_536
 """How much of a child's 5xx is kept, to be told when no other child does better."""
@@ -44,8 +48,7 @@ class Hold(Protocol):
         """It does, or it does no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A request on its way to a child."""
 
     incoming: web.Request
@@ -72,8 +75,7 @@ class Refused:
         return web.Response(status=self.status, headers=self.headers, body=self.body)
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
+class Relayed(msgspec.Struct, frozen=True):
     """A response that went to the client."""
 
     response: web.StreamResponse
@@ -100,6 +102,12 @@ class Sent(web.StreamResponse):
         """So has its end."""
 
 
+@lru_cache(maxsize=256)  # nothing in it is of one response, and making one takes 3 µs
+def sent(status: int, *, keep_alive: bool) -> Sent:
+    """A response with this status, sent."""
+    return Sent(status, keep_alive=keep_alive)
+
+
 class Relay:
     """Sends requests to children over one pool of connections."""
 
@@ -107,30 +115,69 @@ class Relay:
         self._pool = pool
         self._settings = settings
 
-    @asynccontextmanager
-    async def open(self, outgoing: Outgoing, base_url: str) -> AsyncIterator[Answer | Refused]:
+    def open(self, outgoing: Outgoing, base_url: str) -> AbstractAsyncContextManager[Answer | Refused]:
         """Send it, and wait for the first byte of its response. Raises NoAnswer, and ClientError of a streamed body.
 
         Left by a cancellation, it closes the connection to the child, which makes Ollama stop generating.
         """
         body = outgoing.body
         question = question_of(outgoing.incoming, body, base_url.removeprefix("http://"), outgoing.heard)
-        async with self._pool.ask(question) as (link, reply):
-            if body is None or isinstance(body, bytes):
-                yield await self._answer(outgoing, link, reply)
-                return
-            async with _uploading(body, link, chunked=outgoing.incoming.content_length is None):
-                yield await self._answer(outgoing, link, reply)
+        if body is None or isinstance(body, bytes):
+            return _Opened(self._pool, question, outgoing, self._settings().stream_idle_timeout_s)
+        return self._uploaded(outgoing, body, question)
 
-    async def _answer(self, outgoing: Outgoing, link: Link, reply: Reply) -> Answer | Refused:
-        head = await reply.begin()
-        if outgoing.elsewhere_on_5xx and head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return await _refused(outgoing, head, reply)
-        return Answer(outgoing, head, link, reply, self._settings().stream_idle_timeout_s)
+    @asynccontextmanager
+    async def _uploaded(
+        self, outgoing: Outgoing, body: AsyncIterable[bytes], question: Question
+    ) -> AsyncIterator[Answer | Refused]:
+        async with (
+            self._pool.ask(question) as (link, reply),
+            _uploading(body, link, chunked=outgoing.incoming.content_length is None),
+        ):
+            yield await _answer(outgoing, link, reply, self._settings().stream_idle_timeout_s)
+
+
+class _Opened(AbstractAsyncContextManager["Answer | Refused"]):
+    """A request whose body is kept, sent. A class, not a generator around another: every request has one."""
+
+    __slots__ = ("_idle_s", "_link", "_outgoing", "_pool", "_question")
+
+    def __init__(self, pool: Pool, question: Question, outgoing: Outgoing, idle_s: float) -> None:
+        self._pool = pool
+        self._question = question
+        self._outgoing = outgoing
+        self._idle_s = idle_s
+        self._link: Link | None = None
+
+    async def __aenter__(self) -> Answer | Refused:
+        self._link, reply = await self._pool.begin(self._question)
+        head = reply.head
+        if head is not None and head.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Answer(self._outgoing, head, self._link, reply, self._idle_s)
+        try:
+            return await _answer(self._outgoing, self._link, reply, self._idle_s)
+        except BaseException as error:
+            self._pool.end(self._question.address, self._link, error)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._link is not None:
+            self._pool.end(self._question.address, self._link, error)
+
+
+async def _answer(outgoing: Outgoing, link: Link, reply: Reply, idle_s: float) -> Answer | Refused:
+    head = await reply.begin()
+    if outgoing.elsewhere_on_5xx and head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return await _refused(outgoing, head, reply)
+    return Answer(outgoing, head, link, reply, idle_s)
 
 
 class Answer:
     """A response that a child has begun: past the commit point, nothing is sent again."""
+
+    __slots__ = ("_head", "_idle_s", "_link", "_outgoing", "_reply", "status")
 
     def __init__(self, outgoing: Outgoing, head: Head, link: Link, reply: Reply, idle_s: float) -> None:
         self.status = head.status
@@ -144,6 +191,12 @@ class Answer:
     def streams(self) -> bool:
         """Whether it is told piece by piece."""
         return self._head.first(b"content-type").startswith(STREAMS)
+
+    async def said(self) -> bytes | None:
+        """All of a short error, before any of it has been passed on; None where it is long, or of unknown length."""
+        if self._head.length is None or self._head.length > TAIL_MAX_BYTES:
+            return None
+        return self._reply.tail.bytes() if await self._reply.finish(self._idle_s) is None else None
 
     async def relay(self) -> Relayed:
         """Pass it on, piece by piece as it comes, no faster than the client takes it."""
@@ -171,11 +224,10 @@ class Answer:
         keep_alive = form.keep_alive
         if broken is not None:
             keep_alive = tell_broken(transport, incoming, self._head, reply, form) and keep_alive
-        return Relayed(Sent(self.status, keep_alive=keep_alive), reply.body_bytes, broken, reply.tail.bytes())
+        return Relayed(sent(self.status, keep_alive=keep_alive), reply.body_bytes, broken, reply.tail.bytes())
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True):
     """A response's source, as the client's connection knows it: what holds it up is told."""
 
     link: Link

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+UNLOAD_MAX_BYTES: Final = 65_536
+"""A request that is longer has a prompt; looking through 20 MB of images for a word would take 20 ms."""
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-fA-F]{64}")
 
 
@@ -64,7 +66,7 @@ def only_unloads(path: str, body: bytes) -> bool:
     As Ollama has it (0.5.4 and 0.33): no prompt and no messages, and a `keep_alive` of less than a second.
     """
     content = {"/api/generate": "prompt", "/api/chat": "messages"}.get(path)
-    if content is None or b"keep_alive" not in body.lower():
+    if content is None or len(body) > UNLOAD_MAX_BYTES or b"keep_alive" not in body.lower():
         return False
     found = fields(body)
     return not found.get(content) and _is_none(found.get("keep_alive"))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from ollamad.proxy.headers import encoded, request_head, response_head, to_child, to_client
+from ollamad.proxy.headers import encoded, request_head, response_head, to_child
 from ollamad.proxy.shapes import in_band_error
 from ollamad.proxy.shared import trip_of
 from ollamad.upstream.framing import LAST_CHUNK, chunk
@@ -22,8 +22,7 @@ from ollamad.upstream.reply import Reply
 BROKEN: Final = "the child that was answering is gone, and the answer can't be continued; send the request again"
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """How the client is sent a response."""
 
     chunked: bool
@@ -54,7 +53,7 @@ def form_of(incoming: web.Request, head: Head) -> Form:
 
 def client_head(incoming: web.Request, head: Head, form: Form, added: Mapping[str, str]) -> bytes:
     """The response's head as the client gets it, with what ollamad adds."""
-    return response_head(head, to_client(head.fields, added) + form.fields + encoded(trip_of(incoming).for_client))
+    return response_head(head, added, form.fields, encoded(trip_of(incoming).for_client))
 
 
 def question_of(

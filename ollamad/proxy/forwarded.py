@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ollamad.proxy.headers import FORWARDING
@@ -49,7 +50,9 @@ class TrustedProxies:
                 host = value
             elif lower in FORWARDING:
                 said[lower] = b"%b, %b" % (said[lower], value) if lower in said else value
-        told = said if said and self.trust(peer) else {}
+        if not said:
+            return _first_hop(peer, host, scheme)
+        told = said if self.trust(peer) else {}
         chain = [*_listed(told), peer]
         client = self._client(chain) if told else peer
         out = [
@@ -72,6 +75,21 @@ class TrustedProxies:
             if not self.trust(address):
                 break
         return found
+
+
+@lru_cache(maxsize=128)  # most clients say nothing, and come again; 3 µs each time
+def _first_hop(peer: str, host: bytes, scheme: str) -> Forwarding:
+    """The way of a request that came straight to us."""
+    name = peer.encode("latin-1")
+    return Forwarding(
+        peer,
+        (
+            (b"X-Forwarded-For", name),
+            (b"X-Forwarded-Host", host),
+            (b"X-Forwarded-Proto", scheme.encode()),
+            (b"X-Real-IP", name),
+        ),
+    )
 
 
 def _listed(told: dict[bytes, bytes]) -> list[str]:

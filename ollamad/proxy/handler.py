@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from dataclasses import dataclass, replace
+import random
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -20,10 +21,11 @@ from ollamad.fleet.access_log import AccessLog
 from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.trip import Outcome, Trip, travel
-from ollamad.ollama.routes import CLOUD, Body, Route, is_forwarded, route_of
+from ollamad.log import REQUEST
+from ollamad.ollama.routes import CLOUD, Body, Kind, Route, is_forwarded, route_of
 from ollamad.proxy.as_one import AsOne
 from ollamad.proxy.body import kept, streamed
-from ollamad.proxy.exchange import Outgoing, Refused, Relay
+from ollamad.proxy.exchange import Answer, Outgoing, Refused, Relay
 from ollamad.proxy.gate import Gate
 from ollamad.proxy.shapes import error_response
 from ollamad.proxy.shared import trip_of
@@ -35,10 +37,12 @@ log = structlog.get_logger()
 REQUEST_ID_MAX: Final = 128
 """Characters of a client's own id: it stands in every line about its request, and in the answer."""
 ID_HEADER: Final = "X-Request-Id"
+LACKS: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST)
+"""What a child may say of a model that it can't find."""
+NOBODY: Final = frozenset[tuple[str, int]]()
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(msgspec.Struct, frozen=True):
     """One request, read as far as it must be."""
 
     incoming: web.Request
@@ -79,14 +83,11 @@ class Handler:
 
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """Serve one request; every failure becomes an answer in the shape of the API at hand."""
+        path = incoming.path
         request_id = _identified(incoming)
-        with (
-            structlog.contextvars.bound_contextvars(
-                request_id=request_id, client=incoming.remote, **self._gate.know(incoming)
-            ),
-            travel(incoming.method, incoming.path, request_id, self._ended) as trip,
-        ):
-            path = incoming.path
+        facts = {"request_id": request_id, "client": incoming.remote, **self._gate.know(incoming)}
+        REQUEST.set(facts)  # its task, and so its context, ends with it
+        with travel(incoming.method, path, request_id, self._ended) as trip:
             try:
                 response = await self._served(await self._read(incoming, trip))
                 trip.answered(response.status)
@@ -100,9 +101,7 @@ class Handler:
             except NoAnswer as error:
                 trip.ends(Outcome.NO_ANSWER, 502, str(error))
                 return error_response(path, 502, f"no child could answer ({error}); see ollamad's log")
-            except (
-                ConnectionError
-            ):  # a child's are NoAnswer by now: this one is the client's, gone while we wrote to it
+            except ConnectionError:  # a child's are NoAnswer by now: this is the client's, gone while we wrote to it
                 trip.ends(Outcome.CLIENT_LEFT)
                 raise
             except asyncio.CancelledError:
@@ -147,7 +146,9 @@ class Handler:
 
     async def _served(self, job: _Job) -> web.StreamResponse:
         """The answer of all children where they are meant as one, else that of one of them."""
-        answer = await self._as_one.answer(job.incoming, job.route, job.body)
+        answer: web.StreamResponse | None = None
+        if self._as_one.concerns(job.route, job.incoming.path, job.body):
+            answer = await self._as_one.answer(job.incoming, job.route, job.body)
         if answer is None:
             return await self._relayed(job)
         if job.request.work is Work.UNLOAD and job.model is not None and answer.status < HTTPStatus.BAD_REQUEST:
@@ -157,13 +158,17 @@ class Handler:
     async def _relayed(self, job: _Job) -> web.StreamResponse:
         """Try children until one answers; a 5xx of a child is told only when no other does better."""
         attempts_max = self._settings.attempts_max if job.may_go_again else 1
-        tried = await self._as_one.lacking(job.model)
+        tried = await self._as_one.lacking(job.model) if self._as_one.may_lack(job.model) else NOBODY
         refused: Refused | None = None
+        looked = False
         for left in reversed(range(attempts_max)):
             request = replace(job.request, tried=tried) if tried else job.request
             try:
                 async with self._fleet.lease(request, wait=refused is None) as lease:
-                    outcome = await self._try(job, lease)
+                    outcome = await self._try(job, lease, may_be_scan=bool(left) and not looked)
+                    if outcome is None:
+                        looked = True
+                        continue
                     tried |= {(lease.child, lease.life)}
             except CapacityError:
                 if refused is None:
@@ -179,8 +184,21 @@ class Handler:
             refused = outcome
         return refused.response() if refused else error_response(job.incoming.path, 502, "no child could answer")
 
-    async def _try(self, job: _Job, lease: Lease) -> web.StreamResponse | Refused:
-        """One attempt on one child."""
+    async def _upset_scan(self, job: _Job, answer: Answer) -> bool:
+        """Whether a child says that it lacks a model which is there: its scan of the store was upset.
+
+        A file that goes between its listing and its look fails the whole scan (0.5.4, manifest.go:189), and so requests
+        for other models than the one that is changed. `/api/chat` then says 400, the others 404.
+        """
+        if answer.status not in LACKS or job.route.kind is not Kind.RUN:
+            return False
+        said = await answer.said()
+        if said is None or (answer.status == HTTPStatus.BAD_REQUEST and b"model is required" not in said):
+            return False
+        return await self._as_one.has(job.model)
+
+    async def _try(self, job: _Job, lease: Lease, *, may_be_scan: bool) -> web.StreamResponse | Refused | None:
+        """One attempt on one child; None where the same may well work the next time."""
         added = {
             "X-Ollamad-Child": lease.child,
             "X-Ollamad-Queue-Ms": str(lease.waited_ms),
@@ -196,6 +214,10 @@ class Handler:
                     said = answer.body[:200].decode(errors="replace")
                     log.warning("child refused", model=job.model, child=lease.child, status=answer.status, body=said)
                     return answer
+                if may_be_scan and await self._upset_scan(job, answer):
+                    reason = f"status {answer.status} for a model that is there"
+                    log.info("request sent again", model=job.model, child=lease.child, reason=reason)
+                    return None
                 job.trip.begun(answer.status, streamed=answer.streams)
                 if answer.status < HTTPStatus.BAD_REQUEST:
                     self._fleet.answered(lease, job.model)
@@ -214,7 +236,7 @@ class Handler:
 def _identified(incoming: web.Request) -> str:
     """The request's id, the client's or else one of ours; child and client are told."""
     given = incoming.headers.get(ID_HEADER, "")
-    request_id = (given[:REQUEST_ID_MAX] if given.isascii() else "") or secrets.token_hex(8)
+    request_id = (given[:REQUEST_ID_MAX] if given.isascii() else "") or f"{random.getrandbits(64):016x}"
     known = trip_of(incoming)
     known.for_client = (*known.for_client, (ID_HEADER, request_id))
     if not given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from ollamad.upstream.head import Field, Head, tokens
@@ -29,7 +30,9 @@ KEYS: Final = frozenset({b"authorization", b"x-api-key"})
 NOT_FOR_THE_CHILD: Final = HOP_BY_HOP | FORWARDING | KEYS | {b"host", b"expect", b"origin", b"content-length"}
 """`Host` becomes the child's own address, which its host check accepts; `Expect` is answered by our listener, `Origin`
 is judged by it (the child is called by another name, and would judge wrongly); the length is that of what we send."""
-NOT_FOR_THE_CLIENT: Final = HOP_BY_HOP | {b"content-length"}
+OURS: Final = frozenset({b"x-ollamad-child", b"x-ollamad-queue-ms", b"x-ollamad-reason", b"x-request-id"})
+"""What ollamad says of a response itself, in place of what the child may have said."""
+NOT_FOR_THE_CLIENT: Final = HOP_BY_HOP | OURS | {b"content-length"}
 NOT_IN_TRAILERS: Final = HOP_BY_HOP | {b"content-length", b"content-type", b"content-encoding", b"host", b"set-cookie"}
 """What would change how a message is read, were it merged into its head (RFC 9110 section 6.5.1)."""
 
@@ -40,9 +43,8 @@ def to_child(fields: Iterable[Field]) -> list[Field]:
 
 
 def to_client(fields: Iterable[Field], added: Mapping[str, str]) -> list[Field]:
-    """A child's fields as the client gets them, and what ollamad adds, in place of what the child may have said."""
-    names = {name.lower().encode() for name in added}
-    kept = _without(fields, NOT_FOR_THE_CLIENT | names if names else NOT_FOR_THE_CLIENT)
+    """A child's fields as the client gets them, and what ollamad adds."""
+    kept = _without(fields, NOT_FOR_THE_CLIENT)
     kept += encoded(added.items())
     return kept
 
@@ -57,9 +59,16 @@ def request_head(method: str, target: bytes, fields: Iterable[Field]) -> bytes:
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, lines(fields))
 
 
-def response_head(head: Head, fields: Iterable[Field]) -> bytes:
-    """A response's head in bytes, with the child's status and reason."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines(fields))
+def response_head(head: Head, added: Mapping[str, str], *more: Iterable[Field]) -> bytes:
+    """A response's head in bytes: the child's status, reason and fields, what ollamad adds, and more fields."""
+    ours = "".join([f"{name}: {value}\r\n" for name, value in added.items()]).encode("utf-8", "surrogateescape")
+    status = b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
+    return b"".join([status, _passing(head.fields), ours, *map(lines, more), b"\r\n"])
+
+
+@lru_cache(maxsize=64)  # heads repeat, see `parse_head`
+def _passing(fields: tuple[Field, ...]) -> bytes:
+    return lines(_without(fields, NOT_FOR_THE_CLIENT))
 
 
 def trailers(fields: Iterable[Field]) -> bytes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -59,11 +58,12 @@ class _Asked(msgspec.Struct):
 
 _ASKED: Final = msgspec.json.Decoder(_Asked)
 _NOTHING: Final = frozenset({b"", b"null", b'""', b"[]"})
+LONGEST_NOTHING: Final = max(map(len, _NOTHING))
+"""What is longer is not looked for among them: to find 20 MB in a set takes 10 ms."""
 _AT_ONCE: Final = frozenset({b"0", b"0.0", b'"0"', b'"0s"'})
 
 
-@dataclass(frozen=True, slots=True)
-class Peeked:
+class Peeked(msgspec.Struct, frozen=True):
     """What a body says to routing."""
 
     prompt_bytes: int = 0
@@ -84,8 +84,9 @@ def peek(body: bytes, usual: Mapping[str, object]) -> Peeked:
         asked = _ASKED.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return NOTHING
-    parts = [bytes(part) for part in (asked.system, asked.instructions, asked.prompt, asked.messages, asked.input)]
-    text = b"".join(part for part in parts if part not in _NOTHING)
+    fields = (asked.system, asked.instructions, asked.prompt, asked.messages, asked.input)
+    parts = [bytes(field) for field in fields if len(field) > LONGEST_NOTHING or bytes(field) not in _NOTHING]
+    text = parts[0] if len(parts) == 1 else b"".join(parts)
     shape = _shape(bytes(asked.options), usual)
     if not text:
         return Peeked(shape=shape, unloads=bytes(asked.keep_alive) in _AT_ONCE)

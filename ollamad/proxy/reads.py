@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from http import HTTPStatus
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -21,10 +23,18 @@ from ollamad.routing.decide import Need, Request
 from ollamad.routing.snapshot import ChildView
 
 
+class Children(Leases, Protocol):
+    """What reads need of the fleet."""
+
+    @property
+    def versions(self) -> Collection[str | None]:
+        """Of the children's programs, each once; None is that of a child that has not said it."""
+
+
 class Reads:
     """Answers reads. Each gives None where any child's own answer is as good: it is relayed then."""
 
-    def __init__(self, fleet: Leases, session: aiohttp.ClientSession, synchronizer: Synchronizer) -> None:
+    def __init__(self, fleet: Children, session: aiohttp.ClientSession, synchronizer: Synchronizer) -> None:
         self._fleet = fleet
         self._session = session
         self._synchronizer = synchronizer
@@ -32,13 +42,13 @@ class Reads:
 
     async def answer(self, incoming: web.Request, kind: Kind, body: bytes) -> web.StreamResponse | None:
         """Answer one. Raises NoAnswer, CapacityError."""
+        if kind is Kind.VERSION:
+            return await self._version(incoming)
         if kind in {Kind.SHOW, Kind.MODEL}:
             text = model_field(fields(body)) if kind is Kind.SHOW else incoming.path.removeprefix("/v1/models/")
             return await self._of_one(incoming, body, parse(text))
         if kind is Kind.PS:
             return await self._running(incoming)
-        if kind is Kind.VERSION:
-            return await self._version(incoming)
         whole = not self._synchronizer.per_child and sees(incoming) is None
         return None if whole else await self._listed(incoming, kind)
 
@@ -103,6 +113,8 @@ class Reads:
 
     async def _version(self, incoming: web.Request) -> web.StreamResponse | None:
         """The lowest, so that nobody counts on what one child can't do; None where all are the same."""
+        if len(self._fleet.versions) == 1:
+            return None
         snapshot = self._fleet.snapshot()
         known = {child.id: child.version for child in snapshot.children if child.routable and child.version}
         if len(set(known.values())) < 2:  # noqa: PLR2004 - two are different

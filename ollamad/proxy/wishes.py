@@ -18,6 +18,8 @@ PRIORITY_HEADER: Final = "X-Ollamad-Priority"
 """`high`, `normal` or `low`."""
 PATIENCE_HEADER: Final = "X-Ollamad-Wait-Max"
 """Seconds that the client will wait for a slot."""
+ANY: Final = Request(Need.ANY)
+STORE: Final = Request(Need.STORE)
 EMBEDDING_PATHS: Final = frozenset({"/api/embed", "/api/embeddings", "/v1/embeddings"})
 
 
@@ -26,7 +28,7 @@ def request_of(
 ) -> Request:
     """The request, as routing sees it. `usual` are the options that children have by themselves."""
     if route.need is not Need.RUNNER:
-        return Request(route.need)
+        return ANY if route.need is Need.ANY else STORE
     model = model_of(body, incoming.content_type)
     if model is None or is_cloud(model):
         return Request(Need.RUNNER if model is None else Need.ANY, model)
@@ -56,11 +58,13 @@ def client_of(headers: Mapping[str, str], client_header: str, address: str) -> s
 
 
 def _priority(text: str) -> Priority:
-    return Priority.__members__.get(text.strip().upper(), Priority.NORMAL)
+    return Priority.__members__.get(text.strip().upper(), Priority.NORMAL) if text else Priority.NORMAL
 
 
 def _patience_s(text: str) -> float | None:
     """None where it is no number of seconds."""
+    if not text:  # of nearly every request: an error caught takes 1 µs
+        return None
     try:
         seconds = float(text)
     except ValueError:

@@ -39,6 +39,8 @@ FORCED_SINGLE: Final = frozenset(
 class What(Enum):
     """A thing that is learned."""
 
+    __hash__ = object.__hash__  # there is one of each; an enum's own takes the tenth part of a decision on a full fleet
+
     LOAD_S = "load_s"
     LOAD_COLD_S = "load_cold_s"
     """The same when the file had to come from disk."""

@@ -14,8 +14,23 @@ from ollamad.upstream.head import Field, Head, parse_field
 
 _SIZE_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})\r\n")
 _SIZE_AND_EXTENSIONS: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+ONE_CHUNK_MAX_BYTES: Final = 4096
+"""A chunk up to this size, its framing included, is recognised by `Chunked.one`: a token's record has 100 to 500."""
 LINE_MAX_BYTES: Final = 4096
 """Of a chunk's size line with its extensions, and of all trailers together."""
+
+
+def _size_lines() -> tuple[bytes, ...]:
+    """By the length of a whole chunk, the size line that it must begin with; where there is none, what nothing does."""
+    lines = [bytes(ONE_CHUNK_MAX_BYTES + 1)] * (ONE_CHUNK_MAX_BYTES + 1)
+    for size in range(1, ONE_CHUNK_MAX_BYTES):
+        line = b"%x\r\n" % size
+        if len(line) + size + 2 <= ONE_CHUNK_MAX_BYTES:
+            lines[len(line) + size + 2] = line
+    return tuple(lines)
+
+
+_SIZE_LINES: Final = _size_lines()
 
 
 class Body(Protocol):
@@ -100,6 +115,20 @@ class Chunked:
         self.as_is = False
         self.surplus = False
         self.trailers: list[Field] = []
+
+    def one(self, data: bytes) -> bytes | None:
+        """The bytes of a chunk, where this is one whole chunk and nothing else, written as servers write it; else None.
+
+        What `feed` would find, for a third of the time: most reads of a token stream bring just that. The length of it
+        all says which size line there must be, so that none has to be read.
+        """
+        length = len(data)
+        if length > ONE_CHUNK_MAX_BYTES or self._left or self._held or self._in_trailers:
+            return None
+        line = _SIZE_LINES[length]
+        if not data.startswith(line) or not data.endswith(b"\r\n"):
+            return None
+        return data[len(line) : -2]
 
     def feed(self, data: bytes) -> list[bytes]:
         """The bytes of its chunks, one piece a chunk, or less where a chunk comes in parts."""

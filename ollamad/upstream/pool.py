@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+import msgspec
 
 from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
@@ -14,8 +16,7 @@ from ollamad.upstream.link import Link
 from ollamad.upstream.reply import Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A request in the bytes that a child gets."""
 
     address: str
@@ -50,8 +51,7 @@ class Pool:
         """Connections that carry one."""
         return len(self._busy)
 
-    @asynccontextmanager
-    async def ask(self, question: Question) -> AsyncIterator[tuple[Link, Reply]]:
+    def ask(self, question: Question) -> AbstractAsyncContextManager[tuple[Link, Reply]]:
         """Send a request, and wait for its response to begin where all of the request is sent. Raises NoAnswer.
 
         The connection is free for the next request when the block is left, if this response has been read to its end;
@@ -59,26 +59,7 @@ class Pool:
         by the child meanwhile. Where it dies before one byte of a response, the request is sent again on a fresh one:
         only then, since only then it can't have been answered.
         """
-        link = self._take(question.address) if question.body is not None else None
-        link = link or await self._connect(question.address)
-        try:
-            reply = self._send(link, question)
-            if question.body is not None:
-                try:
-                    await reply.begin()
-                except NoAnswer:
-                    if not (link.used and reply.silent):
-                        raise
-                    self._end(question.address, link)
-                    link = await self._connect(question.address)
-                    reply = self._send(link, question)
-                    await reply.begin()
-            yield link, reply
-        except NoAnswer:
-            self.forget(question.address)
-            raise
-        finally:
-            self._end(question.address, link)
+        return _Asking(self, question)
 
     def forget(self, address: str) -> None:
         """Close the connections that wait there: the child has failed, and they are not worth trying."""
@@ -90,6 +71,43 @@ class Pool:
         for address in list(self._waiting):
             self.forget(address)
         for link in list(self._busy):
+            link.abort()
+
+    async def begin(self, question: Question) -> tuple[Link, Reply]:
+        """See `ask`; who calls this must see to it that `end` is called."""
+        link = self._take(question.address) if question.body is not None else None
+        if link is None:
+            link = await self._connect(question.address)
+        try:
+            reply = self._send(link, question)
+            if question.body is None:
+                return link, reply
+            try:
+                await reply.begin()
+            except NoAnswer:
+                if not (link.used and reply.silent):
+                    raise
+                self.end(question.address, link)
+                link = await self._connect(question.address)
+                reply = self._send(link, question)
+                await reply.begin()
+        except BaseException as error:
+            self.end(question.address, link, error)
+            raise
+        return link, reply
+
+    def end(self, address: str, link: Link, error: BaseException | None = None) -> None:
+        """The end of a request, and the error that it ended with: its connection waits for the next, or is closed."""
+        if isinstance(error, NoAnswer):
+            self.forget(address)
+        if link not in self._busy:
+            return
+        self._busy.discard(link)
+        waiting, settings = self._waiting[address], self._settings()
+        if link.release() and len(waiting) < settings.child_idle_connections_max:
+            link.parked = asyncio.get_running_loop().call_later(settings.child_idle_timeout_s, link.abort)
+            waiting.append(link)
+        else:
             link.abort()
 
     def _take(self, address: str) -> Link | None:
@@ -113,6 +131,7 @@ class Pool:
             async with asyncio.timeout(timeout_s):
                 await loop.create_connection(lambda: link, host, int(port))
         except (OSError, TimeoutError) as error:
+            self.forget(address)
             raise NoAnswer(str(error) or f"did not accept within {timeout_s:g} s") from error
         self._busy.add(link)
         return link
@@ -122,17 +141,6 @@ class Pool:
         link.ask(reply, question.head, question.body)
         return reply
 
-    def _end(self, address: str, link: Link) -> None:
-        if link not in self._busy:
-            return
-        self._busy.discard(link)
-        waiting, settings = self._waiting[address], self._settings()
-        if link.release() and len(waiting) < settings.child_idle_connections_max:
-            link.parked = asyncio.get_running_loop().call_later(settings.child_idle_timeout_s, link.abort)
-            waiting.append(link)
-        else:
-            link.abort()
-
     def _lost(self, address: str, link: Link) -> None:
         self._busy.discard(link)
         if link.parked is not None:
@@ -140,3 +148,24 @@ class Pool:
             link.parked = None
             if link in self._waiting.get(address, ()):
                 self._waiting[address].remove(link)
+
+
+class _Asking(AbstractAsyncContextManager[tuple[Link, Reply]]):
+    """A class, not a generator: every request has one, and a generator's would cost 2 µs more."""
+
+    __slots__ = ("_link", "_pool", "_question")
+
+    def __init__(self, pool: Pool, question: Question) -> None:
+        self._pool = pool
+        self._question = question
+        self._link: Link | None = None
+
+    async def __aenter__(self) -> tuple[Link, Reply]:
+        self._link, reply = await self._pool.begin(self._question)
+        return self._link, reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._link is not None:
+            self._pool.end(self._question.address, self._link, error)

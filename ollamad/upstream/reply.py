@@ -60,10 +60,10 @@ class Reply:
         "_out_trailers",
         "_same_framing",
         "_source",
+        "_straight",
         "_waiter",
         "_watch",
         "_write",
-        "body_bytes",
         "head",
         "tail",
     )
@@ -82,19 +82,24 @@ class Reply:
         self._out_chunked = False
         self._out_trailers: Trailers | None = None
         self._same_framing = False
+        self._straight: Chunked | None = None
+        """The body, once it goes to a client that is sent the same chunks."""
         self._begun = False
         self._failure: str | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.head: Head | None = None
         self.tail = Tail()
-        self.body_bytes = 0
-        """How much of the body has come, framing not counted."""
 
     @property
     def done(self) -> bool:
         """Whether all of it has come."""
         return self._body is not None and self._body.done
+
+    @property
+    def body_bytes(self) -> int:
+        """How much of the body has come, framing not counted."""
+        return self.tail.passed_bytes
 
     @property
     def surplus(self) -> bool:
@@ -110,6 +115,10 @@ class Reply:
         """Bytes have come. Raises Malformed."""
         self._heard()
         self._looks = 0
+        if self._straight is not None and (piece := self._straight.one(data)) is not None:
+            self.tail.add(piece)
+            self._write(data)  # type: ignore[misc]  # it is attached, or it would not go straight
+            return
         body = self._body
         if body is None:
             self._feed_head(data)
@@ -117,7 +126,6 @@ class Reply:
         pieces = body.feed(data)
         for piece in pieces:
             self.tail.add(piece)
-            self.body_bytes += len(piece)
         if self._write is None:
             self._keep(data, pieces, as_is=body.as_is)
         elif self._same_framing and body.as_is:
@@ -162,6 +170,8 @@ class Reply:
         self._out_chunked = chunked
         self._out_trailers = trailers
         self._same_framing = chunked == isinstance(self._body, Chunked)
+        if self._same_framing and isinstance(self._body, Chunked):
+            self._straight = self._body
         early, self._early = self._early, None
         if early is None:
             first = self._framed([]) if self.done else b""

@@ -14,12 +14,18 @@ _TRIM_AT_BYTES: Final = 3 * 1024
 class Tail:
     """The last bytes of a body: at least the last 1 KiB, begun where a record does, 8 KiB at most."""
 
-    __slots__ = ("_pieces", "_size", "_trim_at")
+    __slots__ = ("_dropped", "_pieces", "_size", "_trim_at")
 
     def __init__(self) -> None:
+        self._dropped = 0
         self._pieces: list[bytes] = []
         self._size = 0
         self._trim_at = _TRIM_AT_BYTES
+
+    @property
+    def passed_bytes(self) -> int:
+        """How much has passed, kept or not."""
+        return self._dropped + self._size
 
     def add(self, piece: bytes) -> None:
         """The next bytes of the body."""
@@ -40,6 +46,7 @@ class Tail:
         whole = b"".join(self._pieces)
         record = whole.rfind(b"\n", 0, -_ENOUGH_BYTES) + 1
         kept = whole[max(record, len(whole) - TAIL_MAX_BYTES) :]
+        self._dropped += self._size - len(kept)
         self._pieces = [kept]
         self._size = len(kept)
         self._trim_at = min(max(2 * self._size, _TRIM_AT_BYTES), 2 * TAIL_MAX_BYTES)

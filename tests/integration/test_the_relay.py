@@ -15,6 +15,7 @@ import pytest
 from yarl import URL
 
 from tests.support.daemon import Daemon, Daemons, until
+from tests.support.stores import put_model
 
 HALF = b'{"response":"hal'
 """What an odd child writes of a record before it dies; see `cut`."""
@@ -147,6 +148,55 @@ async def test_a_child_s_500_is_told_only_when_no_other_child_does_better(
         status, headers, body = await _post(session, ASK)
         assert status == 500
         assert json.loads(body) == {"error": f"{headers['X-Ollamad-Child']} can't"}
+
+
+FORGOTTEN = [("/api/generate", 404, "model 'm' not found"), ("/api/chat", 400, "model is required")]
+
+
+@pytest.mark.parametrize(("path", "status", "text"), FORGOTTEN)
+async def test_a_child_that_for_a_moment_does_not_find_a_model_that_is_there_is_asked_again(
+    daemons: Daemons, odd_ollama: Path, orders: Orders, path: str, status: int, text: str
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
+        put_model(daemon.folder / "models", "m", b"config", b"weights")
+        await _post(session, ASK, path)
+        (orders.folder / "all.forget").write_text(f"{status} {text}")
+        assert (await _post(session, ASK, path))[0] == 200
+        assert len(orders.seen()) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "there"),
+    [(404, "model 'm' not found", False), (400, "model is required", False), (400, "invalid options", True)],
+)
+async def test_an_error_that_is_meant_is_told_at_once(
+    daemons: Daemons,
+    odd_ollama: Path,
+    orders: Orders,
+    status: int,
+    text: str,
+    there: bool,  # noqa: FBT001
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
+        if there:
+            put_model(daemon.folder / "models", "m", b"config", b"weights")
+        await _post(session, ASK)
+        (orders.folder / "all.forget").write_text(f"{status} {text}")
+        told, headers, body = await _post(session, ASK)
+        assert (told, json.loads(body), "X-Ollamad-Child" in headers) == (status, {"error": text}, True)
+        assert len(orders.seen()) == 2
+
+
+async def test_a_child_that_goes_on_not_finding_it_is_asked_no_third_time(
+    daemons: Daemons, odd_ollama: Path, orders: Orders
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
+        put_model(daemon.folder / "models", "m", b"config", b"weights")
+        await _post(session, ASK)
+        for name in ("one", "two", "three"):
+            (orders.folder / f"{name}.forget").write_text("404 not found")
+        assert (await _post(session, ASK))[0] == 404
+        assert len(orders.seen()) == 3
 
 
 async def test_when_every_attempt_fails_the_error_has_the_shape_of_the_api(

@@ -7,6 +7,7 @@ Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<
     deaf        listen, accept, never answer
     stubborn    ignore SIGTERM
     runner      start a process in our group, as Ollama starts its runners
+    forget      answer the next inference with what the file holds, a status and a text, and take the order back
     refuse      answer inference with 500
     hang-up     close the connection of an inference request before any byte
     no-load     answer a request that only loads a model with 500
@@ -76,6 +77,14 @@ def load(body: bytes) -> web.Response | None:
     return web.json_response({"model": asked["model"], "done": True})
 
 
+def refused() -> web.Response | None:
+    for path in ORDERS.glob("*.forget"):
+        status, text = path.read_text().split(" ", 1)
+        path.unlink()
+        return web.json_response({"error": text}, status=int(status))
+    return web.json_response({"error": f"{CHILD} can't"}, status=500) if ordered("refuse") else None
+
+
 async def infer(request: web.Request) -> web.StreamResponse:
     body = await request.read()
     if (answer := load(body)) is not None:
@@ -85,8 +94,8 @@ async def infer(request: web.Request) -> web.StreamResponse:
     if ordered("hang-up"):
         assert request.transport is not None
         request.transport.abort()
-    if ordered("refuse"):
-        return web.json_response({"error": f"{CHILD} can't"}, status=500)
+    if (refusal := refused()) is not None:
+        return refusal
     response = web.StreamResponse(headers={"Content-Type": _kind(request.path)})
     await response.prepare(request)
     await response.write(_record(request.path, "one"))

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import pty
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.log import Format, as_entry, as_json, format_of, printable
+from ollamad.config.schema import Log
+from ollamad.log import REQUEST, Format, access, as_entry, as_json, format_of, printable, set_up
 
 
 @pytest.mark.parametrize(
@@ -92,3 +97,44 @@ def test_nothing_on_a_terminal_obeys_a_stranger(text: str) -> None:
 def test_what_a_path_would_do_to_a_terminal_is_seen_instead() -> None:
     event = {"path": "/\x1b[31mred\n\u202e", "status": 404, "model": "ü m"}
     assert printable(None, "info", event) == {"path": r"/\x1b[31mred\n\u202e", "status": 404, "model": "ü m"}
+
+
+def told(monkeypatch: pytest.MonkeyPatch, path: Path, settings: Log) -> list[str]:
+    """The lines of one event told both ways, while a request is served."""
+    with path.open("wb") as file, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", file)
+        set_up(settings)
+        try:
+            contextvars.copy_context().run(_tell)
+        finally:
+            structlog.reset_defaults()
+    return path.read_text().splitlines()
+
+
+def _tell() -> None:
+    REQUEST.set({"request_id": "7", "client": "127.0.0.1"})
+    structlog.get_logger().info("request served", path="/x", status=200)
+    access("request served", {"path": "/x", "status": 200})
+
+
+def test_the_access_log_is_told_at_once_as_structlog_would_tell_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usual, at_once = (json.loads(line) for line in told(monkeypatch, tmp_path / "log", Log(format="json")))
+    stamps = [line.pop("timestamp") for line in (usual, at_once)]
+    assert list(usual.items()) == list(at_once.items())
+    assert usual["request_id"] == "7"
+    for stamp in stamps:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", stamp)
+
+
+def test_the_access_log_goes_the_usual_way_where_lines_are_no_json(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usual, other = told(monkeypatch, tmp_path / "log", Log(format="console"))
+    assert usual.partition(" ")[2] == other.partition(" ")[2]
+    assert "request_id" in usual
+
+
+def test_the_access_log_is_silent_where_info_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert told(monkeypatch, tmp_path / "log", Log(format="json", level="warning")) == []

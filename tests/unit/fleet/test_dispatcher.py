@@ -30,11 +30,13 @@ class World:
         self.models = dict.fromkeys(children, models)
         self.loads: dict[str, LoadView] = {}
         self.stopping = False
+        self.looks = 0
         self.memory = memory(load_s=5.0, service_s=1.0)
         self._slots = slots
         self.dispatcher = Dispatcher(self.changed, self.memory, self.look, limits or Limits(10, 60.0, 60.0), self)
 
     def look(self) -> Snapshot:
+        self.looks += 1
         views = tuple(
             child(
                 name,
@@ -318,3 +320,24 @@ async def test_a_stopping_daemon_gives_no_lease_and_sends_the_waiting_home(wante
 async def test_a_lease_says_why_its_child_was_chosen() -> None:
     async with World("a").dispatcher.lease(RUN) as lease:
         assert lease.reason.startswith("has the model and a free slot; ready, ")
+
+
+@pytest.mark.parametrize("requests", [40, 400])
+async def test_a_long_line_costs_each_request_no_more_looks_at_the_fleet_than_a_short_one(requests: int) -> None:
+    world = World("a", "b", slots=4, limits=Limits(10_000, 60.0, 60.0))
+    async with running(world) as tasks:
+        for number in range(requests):
+            tasks.create_task(world.ask(replace(RUN, client=str(number % 7))))
+    assert world.looks <= 8 * requests
+
+
+async def test_a_request_too_many_is_refused_at_the_cost_of_two_looks_and_begins_no_load() -> None:
+    world = World("a", limits=Limits(1, 60.0, 60.0))
+    async with running(world) as tasks, world.dispatcher.lease(RUN):
+        tasks.create_task(world.ask())
+        await world.waiting(1)
+        before = world.looks
+        with pytest.raises(CapacityError, match="1 requests wait"):
+            await world.ask(replace(RUN, model="rare:latest"))
+        assert world.looks - before <= 2
+        assert not world.loads

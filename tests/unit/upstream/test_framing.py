@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamad.errors import Malformed
-from ollamad.upstream.framing import LINE_MAX_BYTES, Body, Chunked, Sized, UntilClose, body_of, chunk
+from ollamad.upstream.framing import (
+    LINE_MAX_BYTES,
+    ONE_CHUNK_MAX_BYTES,
+    Body,
+    Chunked,
+    Sized,
+    UntilClose,
+    body_of,
+    chunk,
+)
 from ollamad.upstream.head import parse_head
 
 BODIES = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
@@ -48,6 +57,44 @@ def test_a_chunked_body_is_read_alike_however_it_is_cut(made: tuple[bytes, bytes
         content = content.removeprefix(b"".join(body.feed(piece)))
     assert b"".join(body.feed(cut(wire, sizes)[-1])) == content
     assert (body.done, body.surplus, body.end(), len(body.trailers)) == (True, False, True, trailers)
+
+
+@given(st.one_of(st.binary(max_size=30), st.binary(max_size=300).map(lambda data: chunk(data or b"x")), chunked()))
+def test_what_is_taken_for_one_chunk_at_a_glance_is_one(made: bytes | tuple[bytes, bytes, int]) -> None:
+    wire = made if isinstance(made, bytes) else made[0]
+    for end in range(len(wire) + 1):
+        glance, body = Chunked().one(wire[:end]), Chunked()
+        assert glance is None or (body.feed(wire[:end]), body.as_is, body.done) == ([glance], True, False)
+
+
+@pytest.mark.parametrize("size", [*range(1, 300), 4095 - 6, 4096 - 7])
+def test_a_chunk_as_servers_write_it_is_known_at_a_glance(size: int) -> None:
+    assert Chunked().one(chunk(b"\r" * size)) == b"\r" * size
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"",
+        b"0\r\n\r\n",
+        b"\r\n" + b"x" * 17 + b"\r\n",  # of no size can a chunk be 21 bytes long
+        b"05\r\nhello\r\n",
+        b"5;a\r\nhello\r\n",
+        b"5\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n5\r\nworld\r\n",
+        b"5\r\nhelloXX",
+        chunk(b"x" * ONE_CHUNK_MAX_BYTES),
+    ],
+)
+def test_what_is_anything_else_is_left_to_a_closer_look(wire: bytes) -> None:
+    assert Chunked().one(wire) is None
+
+
+@pytest.mark.parametrize("before", [b"5", b"5\r\n", b"20\r\nhello", b"5\r\nhello", b"0\r\n"])
+def test_what_looks_like_a_chunk_within_another_is_none(before: bytes) -> None:
+    body = Chunked()
+    body.feed(before)
+    assert body.one(chunk(b"hello")) is None
 
 
 @given(chunked(), CUTS)
