@@ -24,8 +24,9 @@ from multidict import CIMultiDict
 from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
 from ollamad.proxy.connection import connection_of
-from ollamad.proxy.form import client_head, form_of, question_of, tell_broken
+from ollamad.proxy.form import client_head, content_type_of, form_of, question_of, tell_broken
 from ollamad.proxy.headers import to_client, trailers
+from ollamad.proxy.shapes import whole_by
 from ollamad.upstream.framing import LAST_CHUNK, chunk
 from ollamad.upstream.head import Head
 from ollamad.upstream.link import Link
@@ -192,6 +193,10 @@ class Answer:
         """Whether it is told piece by piece."""
         return self._head.first(b"content-type").startswith(STREAMS)
 
+    @property
+    def _is_answer(self) -> bool:
+        return self.status == HTTPStatus.OK and self._head.length is None
+
     async def said(self) -> bytes | None:
         """All of a short error, before any of it has been passed on; None where it is long, or of unknown length."""
         if self._head.length is None or self._head.length > TAIL_MAX_BYTES:
@@ -214,6 +219,7 @@ class Answer:
                 transport.write,
                 chunked=form.chunked,
                 trailers=trailers if "trailers" in incoming.headers.get("TE", "").lower() else None,
+                whole=whole_by(incoming.path, content_type_of(self._head)) if self._is_answer else None,
             )
             broken = await reply.finish(self._idle_s)
         except BaseException:

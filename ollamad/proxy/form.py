@@ -79,14 +79,18 @@ def _target(incoming: web.Request) -> bytes:
     return raw.encode("utf-8", "surrogateescape")
 
 
+def content_type_of(head: Head) -> str:
+    """A response's media type, without its parameters."""
+    return head.first(b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
+
+
 def tell_broken(transport: asyncio.Transport, incoming: web.Request, head: Head, reply: Reply, form: Form) -> bool:
     """End a stream that broke so that the client knows: by a record of it, else by a connection that ends too soon.
 
     Gives whether the connection can still be used.
     """
-    content_type = head.first(b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
     mid_line = not reply.tail.ends_line()
-    record = in_band_error(incoming.path, content_type, BROKEN, mid_line=mid_line)
+    record = in_band_error(incoming.path, content_type_of(head), BROKEN, mid_line=mid_line)
     if record is None or head.length is not None or transport.is_closing():
         transport.abort()
         return False

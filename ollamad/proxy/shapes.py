@@ -1,8 +1,13 @@
-"""Errors in the shape of the API at hand: Ollama's, OpenAI's under `/v1/`, Anthropic's under `/v1/messages`."""
+"""Errors in the shape of the API at hand: Ollama's, OpenAI's under `/v1/`, Anthropic's under `/v1/messages`.
+
+And how a stream of each ends when it is whole. Ollama itself ends a stream under `/v1/` without a word when its runner
+dies (0.5.4: the record with the error is taken for one without content), so that clients take half an answer for one.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -46,11 +51,47 @@ def in_band_error(path: str, content_type: str, message: str, *, mid_line: bool)
     `mid_line` says that the stream broke inside a record, which is then closed first.
     """
     body = json.dumps(error_body(path, 502, message))
-    if content_type == "application/x-ndjson":
+    if content_type == _RECORDS:
         close = "\n" if mid_line else ""
         return f"{close}{body}\n".encode()
-    if content_type == "text/event-stream":
+    if content_type == _EVENTS:
         close = "\n\n" if mid_line else "\n"  # the last line may end without the event's doing so
         event = "event: error\n" if path.startswith("/v1/messages") else ""
         return f"{close}{event}data: {body}\n\n".encode()
     return None
+
+
+def whole_by(path: str, content_type: str) -> Callable[[bytes], bool] | None:
+    """What tells from a stream's end whether it is whole: its last record says so, or is an error. None: nothing."""
+    return _ENDS.get((path, content_type))
+
+
+def _has_last_record(end: bytes) -> bool:
+    last = _last_line(end)
+    return b'"done":true' in last or b'"error"' in last
+
+
+def _has_last_event(end: bytes) -> bool:
+    last = _last_line(end)
+    return last == b"data: [DONE]" or b'"error"' in last
+
+
+def _has_stopped(end: bytes) -> bool:
+    last = _last_line(end)
+    return b'"message_stop"' in last or b'"error"' in last
+
+
+def _last_line(end: bytes) -> bytes:
+    """The last line that holds something; nothing, where it has no end."""
+    return end.rstrip().rpartition(b"\n")[2] if end.endswith(b"\n") else b""
+
+
+_RECORDS: Final = "application/x-ndjson"
+_EVENTS: Final = "text/event-stream"
+_ENDS: Final = {
+    ("/api/generate", _RECORDS): _has_last_record,
+    ("/api/chat", _RECORDS): _has_last_record,
+    ("/v1/completions", _EVENTS): _has_last_event,
+    ("/v1/chat/completions", _EVENTS): _has_last_event,
+    ("/v1/messages", _EVENTS): _has_stopped,
+}

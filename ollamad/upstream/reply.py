@@ -22,7 +22,11 @@ LOOKS: Final = 4
 """How often one silence that is too long is looked at."""
 SILENT: Final = -1
 
+SHORT: Final = "ended without its last record"
+
 Write = Callable[[bytes], None]
+Whole = Callable[[bytes], bool]
+"""Whether a body that ends with these bytes is a whole one."""
 Trailers = Callable[[list[Field]], bytes]
 
 
@@ -63,6 +67,7 @@ class Reply:
         "_straight",
         "_waiter",
         "_watch",
+        "_whole",
         "_write",
         "head",
         "tail",
@@ -79,6 +84,7 @@ class Reply:
         self._body: Body | None = None
         self._early: _Early | None = None
         self._write: Write | None = None
+        self._whole: Whole | None = None
         self._out_chunked = False
         self._out_trailers: Trailers | None = None
         self._same_framing = False
@@ -126,14 +132,12 @@ class Reply:
         pieces = body.feed(data)
         for piece in pieces:
             self.tail.add(piece)
-        if self._write is None:
-            self._keep(data, pieces, as_is=body.as_is)
-        elif self._same_framing and body.as_is:
-            self._write(data)
-        elif out := self._framed(pieces):
-            self._write(out)
-        if body.done:
-            self._wake()
+        if not body.done:
+            self._pass_on(data, pieces, as_is=body.as_is)
+            return
+        self._judge()
+        self._pass_on(data, pieces, as_is=body.as_is and self._failure is None)
+        self._wake()
 
     def ended(self, why: str) -> None:
         """The connection is gone: the end of a body that has no other, a failure of every other."""
@@ -141,6 +145,7 @@ class Reply:
             return
         if self._body is not None and self._body.end():
             self._begun = True
+            self._judge()
             if self._write is not None and (out := self._framed([])):
                 self._write(out)
         else:
@@ -162,11 +167,23 @@ class Reply:
             raise NoAnswer(self._failure or "no response")
         return self.head
 
-    def attach(self, head: bytes, write: Write, *, chunked: bool, trailers: Trailers | None = None) -> None:
+    def attach(
+        self,
+        head: bytes,
+        write: Write,
+        *,
+        chunked: bool,
+        trailers: Trailers | None = None,
+        whole: Whole | None = None,
+    ) -> None:
         """Write `head`, what has come, and from now on whatever comes.
 
-        `chunked` says how the client gets the body; `trailers` gives what it is to get of them, as bytes.
+        `chunked` says how the client gets the body; `trailers` gives what it is to get of them, as bytes. A body that
+        ends as it should, and is none by `whole`, is a failure: its end is not written.
         """
+        self._whole = whole
+        if self.done:
+            self._judge()
         self._out_chunked = chunked
         self._out_trailers = trailers
         self._same_framing = chunked == isinstance(self._body, Chunked)
@@ -176,7 +193,8 @@ class Reply:
         if early is None:
             first = self._framed([]) if self.done else b""
         else:
-            first = early.raw if self._same_framing and early.as_is else self._framed(early.pieces)
+            as_is = self._same_framing and early.as_is and self._failure is None
+            first = early.raw if as_is else self._framed(early.pieces)
         self._write = write
         self._source.resume()  # before the write, which may well pause it again
         write(head + first)
@@ -207,6 +225,14 @@ class Reply:
             self._begun = True
             self._wake()
 
+    def _pass_on(self, data: bytes, pieces: list[bytes], *, as_is: bool) -> None:
+        if self._write is None:
+            self._keep(data, pieces, as_is=as_is)
+        elif self._same_framing and as_is:
+            self._write(data)
+        elif out := self._framed(pieces):
+            self._write(out)
+
     def _keep(self, data: bytes, pieces: list[bytes], *, as_is: bool) -> None:
         """Keep what can't be written yet."""
         if self._early is None:
@@ -218,14 +244,19 @@ class Reply:
             self._wake()
 
     def _framed(self, pieces: list[bytes]) -> bytes:
-        """The body's bytes in the framing that the client is sent, its end included."""
+        """The body's bytes in the framing that the client is sent, its end included unless it is none."""
         if not self._out_chunked:
             return b"".join(pieces)
         out = b"".join(map(chunk, pieces))
-        if not self.done:
+        if not self.done or self._failure is not None:
             return out
         trailers = getattr(self._body, "trailers", [])
         return b"%b0\r\n%b\r\n" % (out, self._out_trailers(trailers) if trailers and self._out_trailers else b"")
+
+    def _judge(self) -> None:
+        """See whether what is done is whole."""
+        if self._whole is not None and self._failure is None and not self._whole(self.tail.bytes()):
+            self._failure = SHORT
 
     def _look(self, idle_s: float) -> None:
         """Has it been silent for too long? A connection that is not read is not silent.

@@ -160,6 +160,26 @@ async def test_a_killed_runner_costs_its_stream_and_nothing_else(
         assert (child["pid"], child["deaths"]) == (server, 0)
 
 
+async def test_a_killed_runner_ends_no_stream_in_silence_though_ollama_itself_would(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    """Under /v1/ the packaged Ollama ends such a stream without [DONE], and as if it were whole."""
+    asked = {"model": RECITE, "messages": [{"role": "user", "content": "go"}], "max_tokens": LONG, "stream": True}
+    async with (
+        daemons.run(ollama_binary, {"gpus": {"cpu_children": 1}}, store=model_store) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        await daemon.until_ready(1)
+        async with session.post("/v1/chat/completions", json=asked) as answer:
+            await answer.content.readline()
+            send_signal(runners_of((await daemon.child("cpu0"))["pid"])[0].pid, signal.SIGKILL)
+            events = (await answer.read()).decode().strip().split("\n\n")
+        assert "can't be continued" in json.loads(events[-1].strip().removeprefix("data: "))["error"]["message"]
+        await until(lambda: daemon.said("request"), daemon.explain)
+        (told,) = daemon.said("request")
+        assert (told["outcome"], told["error"]) == ("broken", "ended without its last record")
+
+
 async def test_a_frozen_child_is_replaced_and_what_it_had_not_begun_is_answered_by_another(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:

@@ -246,3 +246,29 @@ def unchunked(wire: bytes) -> bytes:
         size, _, wire = wire.partition(b"\r\n")
         content, wire = content + wire[: int(size, 16)], wire[int(size, 16) + 2 :]
     return content
+
+
+RECORDS = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+WHOLE = b'{"response":"a"}\n{"response":"","done":true}\n'
+HALF = b'{"response":"a"}\n'
+
+
+def asks(version: bytes = b"1.1") -> bytes:
+    body = b'{"model":"m"}'
+    head = b"POST /api/generate HTTP/%b\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    return head % (version, len(body)) + body
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "the end apart"])
+async def test_a_stream_that_ends_without_its_last_record_ends_with_an_error(version: bytes, *, apart: bool) -> None:
+    """Its end is not passed on before it is known to be one."""
+    chunk = b"%x\r\n%b\r\n"
+    for text, is_whole in ((WHOLE, True), (HALF, False), (HALF[:-4], False)):
+        pieces = (chunk % (len(text), text), b"0\r\n\r\n")
+        _, body = await got(RECORDS, *(pieces if apart else (b"".join(pieces),)), request=asks(version))
+        if version == b"1.1":
+            assert body.endswith(b"\r\n0\r\n\r\n")
+            assert body.count(b"0\r\n\r\n") == 1
+        assert (b"can't be continued" in body) is not is_whole
+        assert text.rstrip() in body

@@ -16,6 +16,7 @@ Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<
     beat        stream twenty records, ten milliseconds apart
     gate        stream one record, and the next only when the order is taken back
     cut         stream half a record, then die
+    short       end a stream as if it were whole, without its last record
     hold        put that death off until the order is taken back
     flood       print 4 MiB on starting, some of it in one line
 """
@@ -110,18 +111,26 @@ async def infer(request: web.Request) -> web.StreamResponse:
         await response.write(b'{"response":"hal')
         await while_ordered("hold")
         os.kill(os.getpid(), signal.SIGKILL)
-    await response.write(_record(request.path, "two"))
-    await response.write_eof()
+    await _end(response, request.path)
     return response
+
+
+async def _end(response: web.StreamResponse, path: str) -> None:
+    if not ordered("short"):
+        await response.write(_record(path, "two", done=True))
+    await response.write_eof()
 
 
 def _kind(path: str) -> str:
     return "text/event-stream" if path.startswith("/v1/") else "application/x-ndjson"
 
 
-def _record(path: str, text: str) -> bytes:
-    record = json.dumps({"response": text, "child": CHILD})
-    return (f"data: {record}\n\n" if path.startswith("/v1/") else f"{record}\n").encode()
+def _record(path: str, text: str, *, done: bool = False) -> bytes:
+    record = json.dumps({"response": text, "child": CHILD, **({"done": True} if done else {})}, separators=(",", ":"))
+    if not path.startswith("/v1/"):
+        return f"{record}\n".encode()
+    last = '{"type":"message_stop"}' if path == "/v1/messages" else "[DONE]"
+    return f"data: {record}\n\n{f'data: {last}' + chr(10) * 2 if done else ''}".encode()
 
 
 async def echo(request: web.Request) -> web.Response:

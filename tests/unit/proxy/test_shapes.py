@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.proxy.shapes import error_body, error_response, in_band_error
+from ollamad.proxy.shapes import error_body, error_response, in_band_error, whole_by
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
@@ -118,3 +118,32 @@ def parsed(text: str) -> object:
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/octet-stream", ""])
 def test_a_format_without_records_has_no_place_for_an_error(content_type: str) -> None:
     assert in_band_error("/api/chat", content_type, "m", mid_line=False) is None
+
+
+ENDS = [
+    ("/api/generate", NDJSON, b'{"response":"","done":true,"eval_count":3}\n'),
+    ("/api/chat", NDJSON, b'{"error":"an unknown error was encountered while running the model "}\n'),
+    ("/v1/completions", SSE, b"data: [DONE]\n\n"),
+    ("/v1/chat/completions", SSE, b"data: [DONE]\n\n"),
+    ("/v1/chat/completions", SSE, b'data: {"error":{"message":"m"}}\n\n'),
+    ("/v1/messages", SSE, b'event: message_stop\ndata: {"type":"message_stop"}\n\n'),
+    ("/v1/messages", SSE, b'event: error\ndata: {"type":"error","error":{"type":"api_error"}}\n\n'),
+]
+
+
+@pytest.mark.parametrize(("path", "kind", "last"), ENDS)
+def test_a_stream_is_whole_by_its_last_record_alone(path: str, kind: str, last: bytes) -> None:
+    is_whole = whole_by(path, kind)
+    assert is_whole is not None
+    words = b'{"response":" \\"done\\":true \\"error\\" [DONE] message_stop","done":false}'
+    before = words + b"\n" if kind == NDJSON else b"data: " + words + b"\n\n"
+    assert is_whole(before + last)
+    assert not is_whole(before)
+    assert not is_whole(b"")
+    assert not is_whole(last[: len(last) // 2])
+
+
+def test_of_what_is_no_stream_of_an_answer_nothing_is_known() -> None:
+    assert whole_by("/api/pull", NDJSON) is None
+    assert whole_by("/api/generate", "application/json") is None
+    assert whole_by("/v1/responses", SSE) is None
