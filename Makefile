@@ -28,6 +28,7 @@ help:
 	@echo 'make bench-relay-many    5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
 	@echo 'make bench-relay-overload    ten times what the children can take'
 	@echo 'make bench-status        what 2,000 looks a second and 50 dashboards cost, and whether 500 streams feel it'
+	@echo 'make bench   all of these and the soak, an hour and a half, into docs/BENCHMARKS.md (ARGS="--quick --only relay")'
 	@echo 'make soak    a real and a simulated fleet under load, a fault every few seconds, watched (MINUTES=30)'
 	@echo 'make fuzz    a million fuzzed requests: no crash, no hang, no growth (ARGS="--requests 50000 --seed 2")'
 	@echo 'make attacks what strangers try, and what each gets: the table of docs/SECURITY.md'
@@ -88,6 +89,7 @@ attacks:
 MINUTES ?= 30
 soak:
 	@$(MAKE) -s bench PART=soak ARGS="--minutes $(MINUTES) $(ARGS)"
+PART ?= report
 bench: environment
 	@$(MAKE) -s $(VENV)/.installed-dev
 	@$(BIN)/python -m bench.$(PART) $(ARGS)
