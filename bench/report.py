@@ -25,9 +25,9 @@ PAGE: Final = ROOT / "docs" / "BENCHMARKS.md"
 HEAD: Final = """\
 # Benchmarks
 
-Drawn by `make bench` from `bench/results/`; nothing here is written by hand. Peers and ollamad run in turn in one run on
-one machine, so the ratios are what counts: absolute times are this machine's. What each part does stands at the top of its
-module in `bench/`.
+Drawn by `make bench` from `bench/results/`; nothing here is written by hand. Peers and ollamad run in turn in one run
+on one machine, so the ratios are what counts: absolute times are this machine's. What each part does stands at the top of
+its module in `bench/`.
 
 | part | what | found | aim | |
 |---|---|---|---|---|
@@ -209,8 +209,8 @@ def machine() -> Sequence[str]:
     return (
         "## The machine",
         "",
-        f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {platform.release()},"
-        f" Python {platform.python_version()}; drawn on {time.strftime('%Y-%m-%d', time.gmtime())}.",
+        f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {platform.release()}.",
+        f"Python {platform.python_version()}, drawn on {time.strftime('%Y-%m-%d', time.gmtime())}.",
         "It is a virtual machine, and the load, the peers and ollamad share its cores.",
     )
 
