@@ -26,8 +26,8 @@ HEAD: Final = """\
 # Benchmarks
 
 Drawn by `make bench` from `bench/results/`; nothing here is written by hand. Peers and ollamad run in turn in one run
-on one machine, so the ratios are what counts: absolute times are this machine's. What each part does stands at the top of
-its module in `bench/`.
+on one machine, so the ratios are what counts: absolute times are this machine's. What each part does stands at the top
+of its module in `bench/`.
 
 | part | what | found | aim | |
 |---|---|---|---|---|
