@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ollamad.upstream.tail import TAIL_MAX_BYTES
+
 _TYPES: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -62,36 +64,33 @@ def in_band_error(path: str, content_type: str, message: str, *, mid_line: bool)
 
 
 def whole_by(path: str, content_type: str) -> Callable[[bytes], bool] | None:
-    """What tells from a stream's end whether it is whole: its last record says so, or is an error. None: nothing."""
+    """What tells from a stream's end whether it is whole: its last record says so, or is an error. None: nothing.
+
+    Of a record that is longer than what was kept of the stream nothing can be told; it passes for the last. The one of
+    `/api/generate` is, where its `context` is long.
+    """
     return _ENDS.get((path, content_type))
 
 
-def _has_last_record(end: bytes) -> bool:
-    last = _last_line(end)
-    return b'"done":true' in last or b'"error"' in last
+def _ends_with(*signs: bytes, line: bytes | None = None) -> Callable[[bytes], bool]:
+    """Whether the last line that holds something is this one, or has one of the signs in it."""
 
+    def is_whole(end: bytes) -> bool:
+        before, newline, last = end.rstrip().rpartition(b"\n")
+        if not newline and len(before + last) >= TAIL_MAX_BYTES - 2:
+            return True
+        return end.endswith(b"\n") and (last == line or any(sign in last for sign in signs))
 
-def _has_last_event(end: bytes) -> bool:
-    last = _last_line(end)
-    return last == b"data: [DONE]" or b'"error"' in last
-
-
-def _has_stopped(end: bytes) -> bool:
-    last = _last_line(end)
-    return b'"message_stop"' in last or b'"error"' in last
-
-
-def _last_line(end: bytes) -> bytes:
-    """The last line that holds something; nothing, where it has no end."""
-    return end.rstrip().rpartition(b"\n")[2] if end.endswith(b"\n") else b""
+    return is_whole
 
 
 _RECORDS: Final = "application/x-ndjson"
 _EVENTS: Final = "text/event-stream"
+_ERROR: Final = b'"error"'
 _ENDS: Final = {
-    ("/api/generate", _RECORDS): _has_last_record,
-    ("/api/chat", _RECORDS): _has_last_record,
-    ("/v1/completions", _EVENTS): _has_last_event,
-    ("/v1/chat/completions", _EVENTS): _has_last_event,
-    ("/v1/messages", _EVENTS): _has_stopped,
+    ("/api/generate", _RECORDS): _ends_with(b'"done":true', _ERROR),
+    ("/api/chat", _RECORDS): _ends_with(b'"done":true', _ERROR),
+    ("/v1/completions", _EVENTS): _ends_with(_ERROR, line=b"data: [DONE]"),
+    ("/v1/chat/completions", _EVENTS): _ends_with(_ERROR, line=b"data: [DONE]"),
+    ("/v1/messages", _EVENTS): _ends_with(b'"message_stop"', _ERROR),
 }

@@ -20,6 +20,8 @@ from tests.support.reciting import WORDS, recitation
 STREAMS = 50
 TOKENS = 500
 LONG = 100_000
+SILENT_S = 0.1
+"""What has been under way from a server when it was stopped is here by now."""
 BOTH: dict[str, dict[str, Any]] = {"routing": {"models": {RECITE: {"min_replicas": 2}}}}
 """Both children have the model, whatever routing thinks it is worth."""
 
@@ -51,6 +53,18 @@ async def _stream(session: aiohttp.ClientSession, tokens: int, begun: Callable[[
     return Stream(answer.headers["X-Ollamad-Child"], text, done, errors[0] if errors else None)
 
 
+async def _stopped_in_a_stream(daemon: Daemon, pid: int) -> bool:
+    """Stop a server; whether it was in the middle of a stream then. It goes on where it was not."""
+    send_signal(pid, signal.SIGSTOP)
+    for _ in range(20):
+        streams = (await daemon.child("cpu0"))["streams"]
+        if any((stream["silent_s"] or 0.0) > SILENT_S for stream in streams):
+            return True
+        await asyncio.sleep(SILENT_S / 4)
+    send_signal(pid, signal.SIGCONT)
+    return False
+
+
 async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and_they_are_told(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:
@@ -61,18 +75,10 @@ async def test_of_fifty_streams_only_those_begun_on_the_killed_child_are_cut_and
         await _until_loaded(daemon)
         victim = await daemon.child("cpu0")
         async with asyncio.TaskGroup() as tasks:
-            some_done, killed = asyncio.Event(), asyncio.Event()
-
-            def begun(child: str) -> None:
-                # Killed here, the moment a stream of its own begins, half a second before that ends.
-                if some_done.is_set() and child == "cpu0" and not killed.is_set():
-                    send_signal(victim["pid"], signal.SIGKILL)
-                    killed.set()
-
-            asked = [tasks.create_task(_stream(session, TOKENS, begun)) for _ in range(STREAMS)]
+            asked = [tasks.create_task(_stream(session, TOKENS)) for _ in range(STREAMS)]
             await until(lambda: sum(stream.done() for stream in asked) >= 4, daemon.explain)
-            some_done.set()
-            await killed.wait()
+            await until(lambda: _stopped_in_a_stream(daemon, victim["pid"]), daemon.explain)
+            send_signal(victim["pid"], signal.SIGKILL)
         streams = [stream.result() for stream in asked]
 
         cut = [stream for stream in streams if stream.error]

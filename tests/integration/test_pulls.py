@@ -251,7 +251,8 @@ async def test_ensured_models_are_pulled_and_preloaded_ones_loaded_and_kept(
             await daemon.until_ready(2)
             await until(lambda: daemon.said("ensured model not pulled"), daemon.explain)
             (wanted,) = (await daemon.status())["store"]["ensure"]
-            assert (wanted["model"], wanted["state"]) == (f"{name}:latest", "retrying")
+            assert wanted["model"] == f"{name}:latest"
+            assert wanted["state"] in {"retrying", "pulling"}, "the next try may have begun"
             assert "HTTP response to HTTPS client" in wanted["reason"]
             assert (await Puller(daemon, name).run())[-1] == {"status": "success"}
 

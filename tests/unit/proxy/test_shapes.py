@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamad.proxy.shapes import error_body, error_response, in_band_error, whole_by
+from ollamad.upstream.tail import Tail
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
@@ -135,12 +136,26 @@ ENDS = [
 def test_a_stream_is_whole_by_its_last_record_alone(path: str, kind: str, last: bytes) -> None:
     is_whole = whole_by(path, kind)
     assert is_whole is not None
-    words = b'{"response":" \\"done\\":true \\"error\\" [DONE] message_stop","done":false}'
+    words = b'{"response":" \\"done\\":true \\"error\\" data: [DONE] message_stop","done":false}'
     before = words + b"\n" if kind == NDJSON else b"data: " + words + b"\n\n"
     assert is_whole(before + last)
     assert not is_whole(before)
     assert not is_whole(b"")
     assert not is_whole(last[: len(last) // 2])
+
+
+def test_a_last_record_of_which_only_the_end_is_known_passes_for_one() -> None:
+    """`/api/generate` says `done` first, and then the whole context."""
+    is_whole = whole_by("/api/generate", NDJSON)
+    assert is_whole is not None
+    record = b'{"response":"","done":true,"context":[%b],"eval_count":3}\n'
+    for numbers in (10, 1000, 1500, 2000, 10_000):
+        tail = Tail()
+        tail.add(b'{"response":" a","done":false}\n' * 20)
+        tail.add(record % b",".join([b"12345"] * numbers))
+        assert is_whole(tail.bytes()), numbers
+        tail.add(b'{"response":" a","done":false}\n')
+        assert not is_whole(tail.bytes()), numbers
 
 
 def test_of_what_is_no_stream_of_an_answer_nothing_is_known() -> None:
