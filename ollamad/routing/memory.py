@@ -184,8 +184,9 @@ class Memory:
         for key in least[: KEYS_MAX // 4]:
             del self._demand[key]
             del self._by_model[key[0]][key]
-            self.last.pop(key, None)
-            self._loads_failed.pop(key, None)
+        # Of earlier ones too: what is forgotten while it waits comes back here once it is sent.
+        self.last = {key: child for key, child in self.last.items() if key in self._demand}
+        self._loads_failed = {key: failed for key, failed in self._loads_failed.items() if key in self._demand}
         self._by_model = {model: rates for model, rates in self._by_model.items() if rates}
         self._refused_s = {key: at_s for key, at_s in self._refused_s.items() if now_s - at_s < REFUSED_S}
         self._embedded_s = {name: at_s for name, at_s in self._embedded_s.items() if now_s - at_s < EMBEDS_RECENT_S}
