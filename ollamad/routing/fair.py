@@ -12,8 +12,12 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Final
 
 from ollamad.routing.request import Request
+
+OWING_MAX: Final = 1024
+"""Clients without a request in line whose last one is remembered. They can make up as many names as they like."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +44,8 @@ class FairQueue:
         self._now = 0.0
         self._ends: dict[str, float] = {}
         """By client with requests in line: where its next tag starts."""
+        self._owing: dict[str, float] = {}
+        """The same of those who had their last one served and have none in line; who was so last is last."""
         self._counts: dict[str, int] = {}
         self._asked_sum_s = 0.0
         self._len = 0
@@ -54,7 +60,7 @@ class FairQueue:
     def put(self, request: Request, now_s: float) -> Ticket:
         """Get in line."""
         client = request.client
-        start = max(self._now, self._ends.get(client, 0.0))
+        start = max(self._now, self._ends.get(client, 0.0), self._owing.pop(client, 0.0))
         self._ends[client] = start + 1.0 / request.priority.value
         self._counts[client] = self._counts.get(client, 0) + 1
         ticket = Ticket(request, now_s, start, next(self._numbers))
@@ -74,8 +80,11 @@ class FairQueue:
         self._counts[client] -= 1
         if not self._counts[client]:
             del self._counts[client]
-            if not served or self._ends[client] <= self._now:
-                del self._ends[client]  # who left unserved owes nothing
+            end = self._ends.pop(client)
+            if served:  # who left unserved owes nothing
+                self._owing[client] = end
+                if len(self._owing) > OWING_MAX:
+                    del self._owing[next(iter(self._owing))]
         self._asked_sum_s -= ticket.asked_s
         self._len -= 1
         self._tidy()
@@ -99,5 +108,5 @@ class FairQueue:
             self._heap = [ticket for ticket in self._heap if ticket.waits]
             heapq.heapify(self._heap)
         if not self._len:
-            self._ends.clear()
+            self._owing.clear()
             self._asked_sum_s = 0.0

@@ -28,7 +28,38 @@ def test_a_few_failures_in_a_row_close_the_model_to_the_child_and_a_success_open
 
 def test_one_bad_model_does_not_close_a_child_to_the_others_but_two_do() -> None:
     assert open_breakers(("m",)).why_not("a", 1, "other", 0.0) is None
-    assert open_breakers(("m", "n")).why_not("a", 1, "other", 0.0) is not None
+    assert open_breakers(("m", "n")).why_not("a", 1, "other", 0.0) == "failed several requests in a row; rests"
+    assert open_breakers().why_not("a", 1, "m", 0.0) == "failed several requests for this model in a row; rests"
+
+
+def test_two_children_that_each_fail_one_model_stay_open_to_the_others() -> None:
+    breakers = open_breakers(("m",))
+    for _ in range(FAILURES_MAX):
+        breakers.failed("b", 1, "n", 0.0)
+        breakers.failed("a", 2, "n", 0.0)
+    assert [breakers.why_not(*life, "other", 0.0) for life in (("a", 1), ("b", 1), ("a", 2))] == [None, None, None]
+
+
+def test_a_success_forgives_the_child_all_its_models_and_what_was_never_held_against_it_does_no_harm() -> None:
+    breakers = open_breakers(("m", "n"))
+    breakers.succeeded("a", 1, "m")
+    assert breakers.why_not("a", 1, "other", 0.0) is None
+    assert breakers.why_not("a", 1, "n", 0.0) is not None, "that one has still to show it"
+    for _ in range(FAILURES_MAX):
+        breakers.failed("a", 1, "m", 0.0)
+    assert breakers.why_not("a", 1, "other", 0.0) is None, "two different ones in a row, not ever"
+    breakers.succeeded("z", 9, "unheard of")
+
+
+def test_what_is_sent_or_given_up_before_a_breaker_opens_leaves_no_probe_behind() -> None:
+    breakers = Breakers()
+    breakers.failed("a", 1, "m", 0.0)
+    breakers.sent("a", 1, "m", 0.0)
+    breakers.gave_up("a", 1, "m")
+    for _ in range(FAILURES_MAX - 1):
+        breakers.failed("a", 1, "m", 0.0)
+    assert breakers.why_not("a", 1, "m", OPEN_S - 0.1) is not None
+    assert breakers.why_not("a", 1, "m", OPEN_S) is None
 
 
 def test_after_its_rest_one_request_may_try_and_only_one() -> None:
@@ -58,8 +89,13 @@ def test_a_probe_that_fails_doubles_the_rest() -> None:
 def test_a_new_life_starts_with_a_clean_sheet() -> None:
     breakers = open_breakers()
     assert breakers.why_not("a", 2, "m", 0.0) is None
+    breakers.keep({("a", 1)})
+    assert breakers.why_not("a", 1, "m", 0.0) is not None
+    breakers.failed("a", 1, "other", 0.0, weight=FAILURES_MAX)
+    assert breakers.why_not("a", 1, "third", 0.0) is not None, "it is remembered that another failed before"
     breakers.keep({("a", 2)})
     assert breakers.why_not("a", 1, "m", 0.0) is None
+    assert (breakers._breakers, breakers._models_failed) == ({}, {})
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 500)), max_size=40))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamad.routing.decide import Priority, Request
-from ollamad.routing.fair import FairQueue
+from ollamad.routing.fair import OWING_MAX, FairQueue, Ticket
 from tests.support.scene import RUN
 
 
@@ -67,6 +67,69 @@ def test_the_ages_of_all_in_line_are_known() -> None:
     queue.remove(leaver, served=False)
     queue.remove(leaver, served=False)
     assert (queue.waited_s(20.0), len(queue)) == (10.0, 1)
+    (last,) = queue.in_order()
+    queue.remove(last, served=True)
+    assert queue.waited_s(20.0) == 0.0
+    queue.put(of("a"), 19.5)
+    assert queue.waited_s(20.0) == 0.5
+
+
+def test_a_client_that_comes_back_begins_where_it_ended_and_not_before() -> None:
+    """Half a share each: a low priority has paid for four requests with its first."""
+    queue = FairQueue()
+    queue.put(of("low", Priority.LOW), 0.0)
+    for _ in range(5):
+        queue.put(of("normal"), 0.0)
+    assert served(queue, 1) == ["low"]
+    queue.put(of("low", Priority.LOW), 0.0)
+    assert served(queue, 6) == ["normal"] * 4 + ["normal", "low"]
+    assert (queue._ends, queue._owing, queue._counts) == ({}, {}, {})
+
+
+def test_clients_that_make_up_names_do_not_fill_the_memory_of_a_line_that_never_ends() -> None:
+    queue = FairQueue()
+    queue.put(of("stays", Priority.LOW), 0.0)
+    for number in range(3 * OWING_MAX):
+        ticket = queue.put(of(str(number)), 0.0)
+        queue.remove(ticket, served=True)
+    assert len(queue._owing) == OWING_MAX
+    for client in (str(3 * OWING_MAX - 1), "new"):
+        queue.put(of(client), 0.0)
+    assert served(queue, 3) == ["stays", "new", str(3 * OWING_MAX - 1)], "the last of them still owe"
+
+
+def test_tickets_of_one_tag_go_in_the_order_they_came() -> None:
+    queue = FairQueue()
+    tickets = [queue.put(of(f"client {number}"), 0.0) for number in range(9)]
+    assert list(queue.in_order()) == tickets
+    assert served(queue, 9) == [ticket.request.client for ticket in tickets]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 9)), max_size=200))
+def test_what_has_left_is_kept_only_while_it_is_the_smaller_part(history: list[tuple[str, bool, int]]) -> None:
+    queue = FairQueue()
+    line: list[Ticket] = []
+    for client, comes, index in history:
+        if comes or not line:
+            line.append(queue.put(of(client), 0.0))
+        else:
+            queue.remove(line.pop(index % len(line)), served=False)
+        assert len(queue) == len(line) == len(list(queue.in_order()))
+        assert set(queue.in_order()) == set(line)
+        assert len(queue._heap) <= 2 * len(line) + 8
+        assert queue._counts == Counter(ticket.request.client for ticket in line)
+        assert queue._ends.keys() == queue._counts.keys()
+        assert queue._owing == {}, "who leaves unserved owes nothing"
+
+
+def test_a_line_is_tidied_only_once_it_is_worth_a_pass() -> None:
+    queue = FairQueue()
+    tickets = [queue.put(of("a"), 0.0) for _ in range(30)]
+    for ticket in tickets[1:20]:
+        queue.remove(ticket, served=False)
+    assert (len(queue), len(queue._heap)) == (11, 30), "twice what is left, and 8"
+    queue.remove(tickets[20], served=False)
+    assert (len(queue), len(queue._heap)) == (10, 10)
 
 
 ASKS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Priority), st.booleans()), max_size=60)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,9 +50,34 @@ def test_a_full_runner_forgets_the_slot_unused_longest() -> None:
     assert [prefixes.held_blocks(*RUNNER, prompt) for prompt in prompts] == [0, 3, 3]
 
 
+def test_what_must_not_be_taken_for_alike_has_another_salt() -> None:
+    prompt = text(("s", 3))
+    assert prefix_of(prompt, 1) == prefix_of(prompt, 1) != prefix_of(prompt) == prefix_of(prompt, 0)
+    assert shared_blocks(prefix_of(prompt, 1), prefix_of(prompt, 2)) == 0
+
+
+def test_a_block_is_whole_or_not_there() -> None:
+    for missing, blocks in ((0, 3), (1, 2), (BLOCK_BYTES, 2)):
+        assert len(prefix_of(text(("s", 3))[missing:])) == blocks
+
+
+@pytest.mark.parametrize(("shared", "slots_held"), [(2, 3), (3, 2)])
+def test_a_prompt_takes_the_place_of_what_shares_more_than_a_tenth_of_it_and_else_a_free_slot(
+    shared: int, slots_held: int
+) -> None:
+    prefixes, long = Prefixes(), prefix_of(text(("s", 20)))
+    for begun in (text(("s", shared), ("x", 2)), text(("o", 4))):
+        prefixes.sent(RUNNER, prefix_of(begun), 3)
+    prefixes.sent(RUNNER, long, 3)
+    assert prefixes.held_blocks(*RUNNER, long) == 20
+    assert prefixes.held_blocks(*RUNNER, prefix_of(text(("o", 4)))) == 4
+    assert len(prefixes._slots[RUNNER]) == slots_held
+
+
 def test_an_unloaded_runner_and_the_oldest_of_too_many_are_forgotten() -> None:
     prefixes, prompt = Prefixes(), prefix_of(text(("a", 3)))
     prefixes.sent(RUNNER, prompt, 2)
+    prefixes.unloaded(*RUNNER)
     prefixes.unloaded(*RUNNER)
     assert prefixes.held_blocks(*RUNNER, prompt) == 0
     for life in range(RUNNERS_MAX + 1):

@@ -21,6 +21,12 @@ def test_slots_that_come_later_serve_as_many_at_once() -> None:
     assert [expected_wait_s(place, sources) for place in (0, 3, 4)] == [10.0, 10.0, 11.0]
 
 
+def test_who_is_served_the_moment_more_slots_come_does_not_wait_for_a_rate() -> None:
+    one_a_second, later = Source(0.0, 0, 1.0), Source(10.0, 4, 1.0)
+    waits = [expected_wait_s(place, [later, one_a_second]) for place in (0, 8, 9, 10, 13, 14, 15)]
+    assert waits == [1.0, 9.0, 10.0, 10.0, 10.0, 10.5, 11.0]
+
+
 def test_without_a_source_the_wait_is_endless() -> None:
     assert expected_wait_s(0, []) == inf
 

@@ -125,7 +125,9 @@ def test_what_must_go_is_given_time_to_end_and_half_a_second_each() -> None:
     [(NOW_S - 15, True, True), (NOW_S - 16, True, False), (NOW_S - 15, False, False), (None, True, False)],
 )
 def test_a_model_is_held_for_twice_the_time_of_its_load_if_it_is_used(
-    since_s: float | None, is_asked: bool, held: bool  # noqa: FBT001 - from the table
+    since_s: float | None,
+    is_asked: bool,
+    held: bool,  # noqa: FBT001 - from the table
 ) -> None:
     known = learned()
     if is_asked:
@@ -177,7 +179,9 @@ def test_losing_one_of_several_copies_harms_as_far_as_the_others_are_busy() -> N
         harm_s = harm_of(copy.residents[0], copy, fleet(*[copy] * copies), known)
         assert harm_s == pytest.approx(worth_s * share**2)
     assert asked(known, "x", 300) * 2.0 / 2 > 0.9
-    assert harm_of(copy.residents[0], copy, fleet(copy, copy), known) <= worth_of("x", "shape", copy, fleet(copy), known)
+    assert harm_of(copy.residents[0], copy, fleet(copy, copy), known) <= worth_of(
+        "x", "shape", copy, fleet(copy), known
+    )
 
 
 def test_copies_are_counted_on_children_that_can_be_used() -> None:
