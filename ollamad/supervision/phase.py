@@ -162,7 +162,9 @@ def _restart(state: ChildState, now_s: float, policy: RestartPolicy) -> Step:
 def _reset(state: ChildState, now_s: float, policy: RestartPolicy) -> Step:
     forgiven = replace(_free(state), failures=0, lately_s=(), wedged_s=(), on_trial=False)
     waits = state.phase in {Phase.BACKOFF, Phase.FAILED} or (state.phase is Phase.STOPPED and state.want is Want.UP)
-    return start(forgiven, now_s, policy) if waits else (forgiven, ())
+    if waits:
+        return start(forgiven, now_s, policy)
+    return rest(forgiven) if state.phase is Phase.STOPPED else forgiven, ()
 
 
 def _happened(state: ChildState, event: _World, now_s: float, policy: RestartPolicy) -> Step:

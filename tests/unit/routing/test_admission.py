@@ -153,7 +153,16 @@ def test_a_deadline_that_can_t_be_met_is_told_with_when_to_come_back_once_enough
 
 @pytest.mark.parametrize(
     ("expected_s", "seconds"),
-    [(-5.0, 1), (0.2, 1), (1.0, 1), (1.1, 2), (599.5, 600), (601.0, RETRY_MAX_S), (1e9, RETRY_MAX_S), (float("inf"), 1)],
+    [
+        (-5.0, 1),
+        (0.2, 1),
+        (1.0, 1),
+        (1.1, 2),
+        (599.5, 600),
+        (601.0, RETRY_MAX_S),
+        (1e9, RETRY_MAX_S),
+        (float("inf"), 1),
+    ],
 )
 def test_nobody_is_told_to_come_back_at_once_or_in_an_age(expected_s: float, seconds: int) -> None:
     assert retry_after_s(expected_s) == seconds

@@ -17,6 +17,7 @@ from ollamad.supervision.state import (
     Stuck,
     Tick,
     Unfit,
+    Want,
     WantDown,
     WantUp,
 )
@@ -70,6 +71,13 @@ def test_an_end_that_was_asked_for_is_no_death_and_leaves_no_cause_behind() -> N
 def test_a_kill_repeated_keeps_the_cause_of_the_first() -> None:
     repeated: tuple[tuple[float, Event], ...] = ((20.0, Tick()), (30.0, Tick()), (31.0, Gone(1, "killed")))
     assert causes(*UP, *MISSES, *repeated) == [Cause.UNRESPONSIVE]
+
+
+def test_a_drain_that_takes_too_long_is_no_fault() -> None:
+    before, _ = step(ChildState(Want.UP, Phase.DRAINING, life=1, deadline_s=5.0), Tick(), 4.0, POLICY, 0.0)
+    after, _ = step(before, Tick(), 5.0, POLICY, 0.0)
+    assert (after.phase, after.asked) == (Phase.STOPPING, True)
+    assert cause_of(before, Tick(), after, None) is None
 
 
 EVENTS = st.one_of(

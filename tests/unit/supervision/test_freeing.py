@@ -47,6 +47,7 @@ def test_a_list_that_can_no_longer_be_read_leaves_it_to_memory() -> None:
 def test_a_sample_from_before_says_nothing() -> None:
     assert vram_freed(HELD, [sample(0, at_s=9.9)]) is Freed.NOT_YET
     assert vram_freed(HELD, []) is Freed.NOT_YET
+    assert vram_freed(HELD, [sample(0, at_s=10.0)]) is Freed.YES
 
 
 def test_all_its_gpus_count_and_no_others() -> None:
@@ -65,6 +66,8 @@ def test_where_nothing_will_tell_it_is_not_waited_for() -> None:
 
 def test_who_held_nothing_has_nothing_to_free() -> None:
     assert vram_freed(replace(UNLISTED, vram_bytes=0), [sample()]) is Freed.YES
+    assert vram_freed(replace(UNLISTED, vram_bytes=0), [sample(None)]) is Freed.YES
+    assert vram_freed(replace(UNLISTED, vram_bytes=1), [sample(None)]) is Freed.UNKNOWN
     assert vram_freed(replace(HELD, used_bytes={}), []) is Freed.YES
 
 

@@ -17,7 +17,7 @@ from ollamad.supervision.gpu_health import (
     noticed,
     verdict,
 )
-from ollamad.supervision.xids import XIDS, Blame, explain
+from ollamad.supervision.xids import XIDS, Blame, Xid, explain
 
 POLICY = HealthPolicy(unanswered_max_s=10.0, recover_after_s=30.0, recover_max_s=100.0)
 GPU = "GPU-0"
@@ -97,6 +97,20 @@ def test_a_bad_reading_starts_the_wait_anew_and_keeps_the_reason() -> None:
     assert play((51.0, good()), state=state).verdict.health is Health.HEALTHY
 
 
+@pytest.mark.parametrize("fault", [bad(), bad(GpuEventKind.LOST)])
+def test_the_good_time_before_a_fault_does_not_shorten_the_wait_after_it(fault: Sample) -> None:
+    ill = play((0.0, good()), (90.0, good()), (91.0, fault), (92.0, good()), (121.9, good()))
+    assert ill.verdict.health is not Health.HEALTHY
+    assert play((122.0, good()), state=ill).verdict.health is Health.HEALTHY
+
+
+def test_what_is_noticed_tells_which_gpu_and_in_the_driver_s_words_if_it_has_any() -> None:
+    silent = Sample(GPU, 0.0, error="Timeout", fault=GpuEventKind.UNANSWERED)
+    assert noticed(GpuHealth(), silent) == GpuEvent(GPU, GpuEventKind.UNANSWERED, "Timeout")
+    silent = Sample(GPU, 0.0, fault=GpuEventKind.UNANSWERED)
+    assert noticed(GpuHealth(), silent) == GpuEvent(GPU, GpuEventKind.UNANSWERED, "unanswered")
+
+
 def test_a_driver_that_fails_as_a_whole_makes_suspects_however_long_it_lasts() -> None:
     state = play(*((float(second), event(GpuEventKind.DRIVER)) for second in range(1000)))
     assert state.verdict.health is Health.SUSPECT
@@ -156,7 +170,7 @@ def test_a_programs_own_xid_changes_nothing_at_all(code: int) -> None:
 
 
 def test_a_code_that_is_not_known_is_worth_a_warning() -> None:
-    assert explain(4711).blame is Blame.UNSURE
+    assert explain(4711) == Xid(Blame.UNSURE, "see NVIDIA's Xid catalog")
     assert all(0 < code <= 999 and xid.meaning for code, xid in XIDS.items())
 
 

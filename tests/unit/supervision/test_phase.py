@@ -72,12 +72,18 @@ def test_a_child_that_dies_again_waits_out_its_backoff() -> None:
 
 def test_a_healthy_time_forgives_earlier_deaths() -> None:
     state, _ = play(*UP, (2.0, Gone(1, "a")), (3.0, Answered(2)), (63.0, Gone(2, "b")))
-    assert (state.phase, state.failures, state.deaths) == (Phase.STARTING, 1, 2)
+    assert (state.phase, state.failures, state.deaths, state.lately_s) == (Phase.STARTING, 1, 2, (63.0,))
 
 
 def test_a_ready_time_shorter_than_that_forgives_nothing() -> None:
     state, _ = play(*UP, (2.0, Gone(1, "a")), (3.0, Answered(2)), (62.9, Gone(2, "b")))
     assert (state.phase, state.failures) == (Phase.BACKOFF, 2)
+
+
+@pytest.mark.parametrize("when", [1.0, 99.9])
+def test_a_child_that_starts_is_given_its_time(when: float) -> None:
+    state, actions = play((0.0, WantUp()), (when, Tick()))
+    assert (state.phase, actions) == (Phase.STARTING, [Spawn(1)])
 
 
 def test_a_child_that_is_not_ready_in_time_is_killed_and_started_again_with_the_better_reason() -> None:
@@ -146,6 +152,11 @@ def test_a_drain_that_takes_too_long_cuts_what_still_streams() -> None:
     assert (state.phase, actions) == (Phase.STOPPING, [Spawn(1), Terminate(1)])
 
 
+def test_a_drain_asked_for_twice_cuts_nothing_and_puts_nothing_off() -> None:
+    state, _ = play(*UP, (10.0, Drain()))
+    assert play((20.0, Drain()), state=state) == (state, [])
+
+
 def test_a_drain_taken_back_in_time_costs_no_process() -> None:
     state, actions = play(*UP, (10.0, Drain()), (11.0, WantUp()), (500.0, Tick()), (501.0, Idle(1)))
     assert (state.phase, state.want, state.ready_since_s, actions) == (Phase.READY, Want.UP, 1.0, [Spawn(1)])
@@ -209,8 +220,9 @@ def test_a_failed_child_that_lives_well_when_tried_again_is_like_any_other() -> 
     assert (state.phase, state.failures, state.on_trial) == (Phase.STARTING, 1, False)
 
 
-def test_deaths_long_ago_are_no_crash_loop() -> None:
-    state, _ = play(*LOOP[:-1], (150.0, Gone(4, "d")))
+@pytest.mark.parametrize("when", [92.0, 150.0])
+def test_deaths_long_ago_are_no_crash_loop(when: float) -> None:
+    state, _ = play(*LOOP[:-1], (when, Gone(4, "d")))
     assert state.phase is Phase.BACKOFF
 
 
@@ -273,6 +285,18 @@ def test_a_child_that_wedges_again_and_again_is_quarantined_for_a_while() -> Non
     assert state.quarantine == "stuck for good 2 times within 1000 s; last: stuck"
     state, actions = play((200.0, Release()), (408.0, Tick()), (409.0, Tick()), state=state)
     assert (state.phase, state.quarantine, actions) == (Phase.STARTING, None, [Spawn(3)])
+    assert wedge(state, 410.0).quarantine is None, "it begins anew"
+
+
+def test_a_child_that_wedges_once_in_a_while_keeps_its_gpu() -> None:
+    assert wedge(wedge(play((0.0, WantUp()))[0], 10.0), 1010.0).quarantine is None
+
+
+def test_a_gpu_that_ails_during_a_quarantine_for_being_stuck_has_to_be_well_for_the_next_start() -> None:
+    state = wedge(wedge(play((0.0, WantUp()))[0], 10.0), 100.0)
+    state, actions = play((200.0, Quarantine("ECC", at_once=True)), (500.0, Tick()), state=state)
+    assert (state.phase, state.quarantine, state.deadline_s, actions) == (Phase.STOPPED, "ECC", None, [])
+    assert play((501.0, Release()), state=state)[1] == [Spawn(3)]
 
 
 def test_a_child_in_quarantine_comes_back_at_once_when_it_is_reset() -> None:
@@ -298,6 +322,12 @@ def test_a_gpu_that_is_lost_stops_its_child_at_once_and_no_death_is_counted() ->
     assert (state.phase, state.deaths, actions) == (Phase.STOPPED, 0, [Spawn(1), Terminate(1)])
 
 
+def test_a_gpu_that_ails_leaves_its_child_the_drain_that_it_is_in() -> None:
+    state, _ = play(*UP, (10.0, Drain()))
+    ailing, actions = play((11.0, Quarantine("ECC", at_once=False)), state=state)
+    assert (ailing, actions) == (replace(state, quarantine="ECC"), [])
+
+
 def test_a_gpu_that_gets_worse_while_its_child_drains_stops_it() -> None:
     worse = (11.0, Quarantine("lost", at_once=True))
     state, actions = play(*UP, (10.0, Quarantine("ECC", at_once=False)), worse)
@@ -309,6 +339,39 @@ def test_a_child_that_is_unfit_is_killed_and_it_counts_as_a_death() -> None:
     assert (state.deaths, state.reason, actions[1]) == (1, "runs on the CPU", Kill(1))
 
 
+def test_a_child_can_be_found_unfit_before_it_is_ready() -> None:
+    state, actions = play((0.0, WantUp()), (1.0, Unfit(1, "runs on the CPU")))
+    assert (state.phase, actions) == (Phase.STOPPING, [Spawn(1), Kill(1)])
+
+
+def test_an_answer_of_a_child_that_is_being_ended_changes_nothing() -> None:
+    state, _ = play(*UP, (2.0, Missed(1)), (3.0, Missed(1)), (4.0, Missed(1)))
+    assert play((4.1, Answered(1)), state=state) == (state, [])
+
+
+LATER_S = 5_000.0
+STORIES: dict[str, tuple[tuple[float, Event], ...]] = {
+    "too many deaths": LOOP,
+    "stuck again": (*UP, (10.0, STUCK), (15.0, STUCK)),
+    "stuck again too early": (*UP, (10.0, STUCK), (14.9, STUCK)),
+    "a long way to ready": ((0.0, WantUp()), (99.0, Tick())),
+    "an end that takes long": (*UP, (10.0, WantDown()), (12.0, Tick()), (13.0, Tick()), (14.0, Tick())),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_what_happens_does_not_depend_on_how_long_the_daemon_has_run(name: str) -> None:
+    state, actions = play(*STORIES[name])
+    later, the_same = play(*((LATER_S + when, event) for when, event in STORIES[name]))
+    assert (later.phase, later.life, the_same) == (state.phase, state.life, actions)
+    assert later.deadline_s == (None if state.deadline_s is None else pytest.approx(state.deadline_s + LATER_S))
+
+
+def test_wedges_count_together_however_long_the_daemon_has_run() -> None:
+    state, _ = play((LATER_S, WantUp()))
+    assert wedge(wedge(state, LATER_S + 10), LATER_S + 100).quarantine is not None
+
+
 NOW = 20.0
 BASE = ChildState(Want.UP, life=1, failures=5)
 SITUATIONS: dict[str, list[ChildState]] = {
@@ -316,19 +379,37 @@ SITUATIONS: dict[str, list[ChildState]] = {
         replace(BASE, want=Want.DOWN),
         replace(BASE, quarantine="x"),
         replace(BASE, quarantine="x", quarantined_until_s=10.0, deadline_s=10.0),
+        replace(BASE, want=Want.DOWN, quarantine="x", quarantined_until_s=10.0, deadline_s=10.0),
     ],
-    "starting": [replace(BASE, phase=Phase.STARTING, deadline_s=10.0)],
+    "starting": [replace(BASE, phase=Phase.STARTING, deadline_s=10.0, on_trial=trial) for trial in (False, True)],
     "ready": [
         replace(BASE, phase=Phase.READY, ready_since_s=0.0, misses=2),
         replace(BASE, phase=Phase.READY, ready_since_s=0.0, misses=2, runner_killed_s=1.0),
     ],
     "draining": [
-        replace(BASE, phase=Phase.DRAINING, want=want, deadline_s=10.0, misses=2, runner_killed_s=killed_s)
+        replace(
+            BASE,
+            phase=Phase.DRAINING,
+            want=want,
+            deadline_s=10.0,
+            ready_since_s=0.0,
+            misses=2,
+            runner_killed_s=killed_s,
+        )
         for want in Want
         for killed_s in (None, 1.0)
     ],
     "stopping": [
-        replace(BASE, phase=Phase.STOPPING, want=want, asked=asked, deadline_s=10.0)
+        replace(
+            BASE,
+            phase=Phase.STOPPING,
+            want=want,
+            asked=asked,
+            deadline_s=10.0,
+            ready_since_s=None if asked else 0.0,
+            misses=2,
+            runner_killed_s=1.0,
+        )
         for want in Want
         for asked in (True, False)
     ],
@@ -352,6 +433,40 @@ def test_the_table_in_the_documentation_is_what_the_machine_does() -> None:
                 if isinstance(event, Gone) and phase not in {"stopped", "backoff", "failed"}:
                     done |= _changes(replace(state, quarantine="x"), event)
     assert done == {(source, *effect) for source, _, *effect in _rows(str(phase_module.__doc__))}
+
+
+TIMED = {Phase.STARTING, Phase.DRAINING, Phase.STOPPING, Phase.BACKOFF, Phase.FAILED}
+ANSWERS = {Phase.READY, Phase.DRAINING}
+
+
+@pytest.mark.parametrize("phase", SITUATIONS)
+@pytest.mark.parametrize("event", EVENTS_OF_EACH_KIND, ids=repr)
+def test_nothing_of_the_phase_before_lingers(phase: str, event: Event) -> None:
+    for state in SITUATIONS[phase]:
+        after, _ = step(state, event, NOW, POLICY, luck=0.0)
+        if after == state:
+            continue
+        timed = after.phase in TIMED or after.quarantined_until_s is not None
+        assert (after.deadline_s is not None) == timed
+        if after.phase is not state.phase or after.deadline_s != state.deadline_s:
+            assert after.deadline_s is None or after.deadline_s > NOW, "a deadline lies ahead"
+        assert after.asked <= (after.phase is Phase.STOPPING)
+        assert (
+            after.ready_since_s is None or after.phase in ANSWERS or (after.phase is Phase.STOPPING and not after.asked)
+        )
+        assert after.misses == 0 or after.phase in {*ANSWERS, Phase.STOPPING}
+        assert after.runner_killed_s is None or after.phase is not Phase.STARTING
+        assert after.on_trial is False or after.phase not in {Phase.BACKOFF, Phase.FAILED}
+        assert after.quarantined_until_s is None or after.quarantine is not None
+
+
+@pytest.mark.parametrize("phase", SITUATIONS)
+def test_a_reset_forgives_all_whatever_the_phase(phase: str) -> None:
+    for state in SITUATIONS[phase]:
+        marked = replace(state, quarantine="x", lately_s=(1.0,), wedged_s=(2.0,), on_trial=True)
+        after, _ = step(marked, Reset(), NOW, POLICY, luck=0.0)
+        assert (after.failures, after.lately_s, after.wedged_s, after.quarantine) == (0, (), (), None)
+        assert after.on_trial is False
 
 
 def _changes(state: ChildState, event: Event) -> set[tuple[str, ...]]:

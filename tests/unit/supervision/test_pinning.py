@@ -22,7 +22,7 @@ def judge(listed: Listed, *residents: Resident, own: tuple[str, ...] = ("A",)) -
 
 
 def test_nothing_is_said_before_a_model_is_loaded() -> None:
-    assert judge({"A": (), "B": None}).proof is Proof.NOTHING_LOADED
+    assert judge({"A": (), "B": None}) == Pinning(Proof.NOTHING_LOADED, "no model is loaded")
 
 
 def test_a_runner_on_its_own_gpu_and_on_no_other_is_proven() -> None:
@@ -32,6 +32,15 @@ def test_a_runner_on_its_own_gpu_and_on_no_other_is_proven() -> None:
 
 def test_a_wide_childs_runner_need_not_be_on_all_its_gpus() -> None:
     assert judge({"A": (), "B": (RUNNER,)}, model(), own=("A", "B")).proof is Proof.PROVEN
+    found = judge({"B": (RUNNER,), "A": (RUNNER,)}, model(), own=("A", "B"))
+    assert found == Pinning(Proof.PROVEN, "on A, B, and on no other GPU")
+
+
+def test_all_wrong_gpus_and_all_lists_that_are_missing_are_named() -> None:
+    found = judge({"A": (), "C": (RUNNER,), "B": (RUNNER,)}, model())
+    assert found == Pinning(Proof.WRONG_GPU, "a runner is on B, C, which is another's", ("B", "C"))
+    found = judge({"A": None, "B": None}, model())
+    assert found == Pinning(Proof.UNPROVEN, "the processes on A, B can't be read")
 
 
 @pytest.mark.parametrize("on_own_too", [False, True])
@@ -58,6 +67,12 @@ def test_one_model_of_two_on_the_cpu_is_partly() -> None:
 
 def test_a_model_of_which_ps_said_nothing_yet_is_proven_by_the_lists() -> None:
     assert judge({"A": (RUNNER,)}, model(None, None)).proof is Proof.PROVEN
+    assert judge({"A": (RUNNER,)}, model(0, 0)).proof is Proof.PROVEN
+
+
+def test_a_model_of_no_size_says_nothing_of_where_the_others_are() -> None:
+    assert judge({"A": (RUNNER,)}, model(0, 0), model(vram=0)).proof is Proof.PARTLY_ON_CPU
+    assert judge({"A": (RUNNER,)}, model(1, 0)).proof is Proof.ON_CPU
 
 
 @pytest.mark.parametrize("missing", ["A", "B"])
@@ -73,17 +88,19 @@ def test_a_gpu_of_its_own_without_any_reading_leaves_it_unproven() -> None:
 @pytest.mark.parametrize("listed", [(), (HIDDEN,)])
 def test_lists_that_show_nobody_of_this_machine_prove_nothing(listed: tuple[GpuProcess, ...]) -> None:
     found = judge({"A": listed}, model())
-    assert found.proof is Proof.UNPROVEN
+    assert found == Pinning(Proof.UNPROVEN, "the driver lists no process that is seen here, as in a container")
     assert not found.is_fault
 
 
 def test_a_runner_that_lists_of_this_machine_do_not_show_is_on_no_gpu() -> None:
-    assert judge({"A": (STRANGER,)}, model()).proof is Proof.ON_CPU
+    found = judge({"A": (STRANGER,)}, model())
+    assert found == Pinning(Proof.ON_CPU, "a model is loaded, but no runner is on a GPU")
 
 
 def test_a_child_without_a_gpu_belongs_on_the_cpu_and_on_no_gpu() -> None:
     on_cpu = model(vram=0)
-    assert judge({"A": (STRANGER,)}, on_cpu, own=()).proof is Proof.PROVEN
+    found = judge({"A": (STRANGER,)}, on_cpu, own=())
+    assert found == Pinning(Proof.PROVEN, "on the CPU, as it is meant to be")
     assert judge({}, on_cpu, own=()).proof is Proof.PROVEN
     assert judge({"A": None}, on_cpu, own=()).proof is Proof.UNPROVEN
     assert judge({"A": (RUNNER,)}, on_cpu, own=()).uuids == ("A",)

@@ -44,6 +44,8 @@ def test_a_model_that_pauses_long_by_nature_gets_ten_times_its_usual_pause() -> 
     assert judge(begun(199), usual_gaps_s={"m": 20.0}) is None
     assert judge(begun(200), usual_gaps_s={"m": 20.0}) is not None
     assert judge(begun(60), usual_gaps_s={"m": 0.02}) is not None
+    brief = replace(PATIENCE, stream_s=5.0)
+    assert hang(Pulse((begun(5),), WARM, usual_gaps_s={"n": 20.0}), brief, NOW) is not None
 
 
 def test_a_request_that_nobody_works_on_is_a_hang() -> None:
@@ -55,7 +57,7 @@ def test_a_request_that_nobody_works_on_is_a_hang() -> None:
 @pytest.mark.parametrize("busy", [True, None])
 def test_a_long_prompt_or_a_long_answer_in_one_piece_keeps_the_device_busy_and_is_no_hang(*, busy: bool | None) -> None:
     assert judge(waiting(3599), busy=busy) is None
-    assert judge(waiting(3600), busy=busy) is not None
+    assert judge(waiting(3600), busy=busy) == Hang("m", "m has not begun to answer for 3600 s")
 
 
 def test_a_request_that_is_queued_behind_a_stream_that_goes_on_is_no_hang() -> None:
