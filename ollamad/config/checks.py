@@ -53,7 +53,7 @@ def check(config: Config, origins: Mapping[str, str], home: str) -> list[Problem
     """Every contradiction in a configuration whose keys are each valid alone. `home` is what `~` stands for."""
 
     def problem(key: str, value: object, message: str) -> Problem:
-        return Problem(key, message, json.dumps(value, default=str), origins.get(key, "default"))
+        return Problem(key, message, json.dumps(value, ensure_ascii=False), origins.get(key, "default"))
 
     found: list[Problem] = []
     for part in (_addresses, _proxies, _gpus, _environment, _backoff, _access, _waits, _replicas):

@@ -43,7 +43,7 @@ class Breaker:
         """The request was taken back by its client, which says nothing of the child: another may probe."""
         return self if self.opened_s is None else replace(self, probing_since_s=None)
 
-    def failed(self, now_s: float, weight: int = 1) -> Breaker:
+    def failed(self, now_s: float, weight: int) -> Breaker:
         """A request failed. `weight`: as how many it counts."""
         failures = self.failures + weight
         if failures < FAILURES_MAX:

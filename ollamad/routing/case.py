@@ -83,7 +83,7 @@ class Case:
         child: ChildView,
         standing: Standing,
         *,
-        wait_s: float = 0.0,
+        wait_s: float,
         load_s: float = 0.0,
         evict_s: float = 0.0,
         evicts: tuple[str, ...] = (),

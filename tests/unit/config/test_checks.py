@@ -21,6 +21,88 @@ def test_proxy_and_status_cannot_share_an_address() -> None:
     assert problem.message == "is also proxy.listen; each needs an address of its own"
 
 
+CPU = ("gpus.require_gpu", True), ("gpus.cpu_children", 2)
+PER_CHILD = ("models.store", "per-child")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ((("proxy.listen", "nowhere"),), ('proxy.listen = "nowhere" (test): expected "HOST:PORT", such as ',)),
+        (
+            (("proxy.trusted_proxies", ["::1", "x"]),),
+            ('proxy.trusted_proxies = "x" (test): is no address or network such as "10.0.0.0/8" or "::1"',),
+        ),
+        (
+            (("proxy.allowed_origins", ["*", "x"]),),
+            ('proxy.allowed_origins = "x" (test): is no origin such as "https://chat.example.com"; "*" may stand in',),
+        ),
+        (
+            (("gpus.groups", [["GPU-A"]]), ("gpus.exclude", ["gpu-a"])),
+            ('gpus.exclude = "gpu-a" (test): is in gpus.groups too; take it out of one of them',),
+        ),
+        (CPU, ("gpus.cpu_children = 2 (test): gpus.require_gpu = true leaves no place for CPU children",)),
+        (
+            (("ollama.env", {"HOME": "x", "OLLAMA_VULKAN": "1", "=": "é"}),),
+            (
+                'ollama.env = {"HOME": "x"} (test): HOME is set by ollamad; use the key ollama.home',
+                'ollama.env = {"OLLAMA_VULKAN": "1"} (test): OLLAMA_VULKAN can\'t be set: Vulkan ignores the pinning',
+                'ollama.env = {"=": "é"} (test): is no name and value that an environment can hold',
+            ),
+        ),
+        (
+            (("supervision.backoff_max_s", 0.1),),
+            ("supervision.backoff_max_s = 0.1 (test): must be at least supervision.backoff_initial_s (0.5)",),
+        ),
+        (
+            (("models.retry_initial_s", 9), ("models.retry_max_s", 8)),
+            ("models.retry_max_s = 8.0 (test): must be at least models.retry_initial_s (9.0)",),
+        ),
+        (
+            (("routing.models", {"m": {"min_replicas": 3, "max_replicas": 2}}),),
+            ('routing.models = {"m": {"max_replicas": 2}} (test): is less than the 3 that are always wanted',),
+        ),
+        (
+            (PER_CHILD, ("models.per_child_path", f"{HOME}/x")),
+            (f'models.per_child_path = "{HOME}/x" (test): must hold {{child}}, or all children would have one store',),
+        ),
+        (
+            (PER_CHILD, ("models.per_child_path", "x/{child}")),
+            ('models.per_child_path = "x/gpu0" (test): must be an absolute path, or start with ~',),
+        ),
+        (
+            (("models.path", "/proc/sys/kernel/x"),),
+            ('models.path = "/proc/sys/kernel/x" (test): /proc/sys/kernel can\'t be read and written by',),
+        ),
+        (
+            (("control.socket", "x"),),
+            ('control.socket = "x" (test): must be "auto", an absolute path, or start with ~',),
+        ),
+        (
+            (("control.socket", "/\0"),),
+            ('control.socket = "/\\u0000" (test): holds a NUL character, which no path can',),
+        ),
+        (
+            (("control.socket", f"/{'x' * 107}"),),
+            (f'control.socket = "/{"x" * 107}" (test): is 108 bytes long; the path of a unix socket can have 107',),
+        ),
+        (
+            (("control.mode", "0662"),),
+            ('control.mode = "0662" (test): would let every user connect; set control.group instead',),
+        ),
+        ((("control.owner", "no such one"),), ('control.owner = "no such one" (test): there is no such user here',)),
+        ((("control.group", "no such one"),), ('control.group = "no such one" (test): there is no such group here',)),
+    ],
+)
+def test_a_contradiction_reads_as_a_line_with_the_key_the_value_and_what_to_do(
+    settings: tuple[tuple[str, object], ...], said: tuple[str, ...]
+) -> None:
+    found = problems(*settings)
+    assert len(found) == len(said)
+    for problem, line in zip(found, said, strict=True):
+        assert str(problem).startswith(line)
+
+
 def test_an_address_taken_by_a_default_is_told_with_who_set_what() -> None:
     (problem,) = problems(("proxy.listen", "127.0.0.1:11480"))
     assert str(problem).startswith('status.listen = "127.0.0.1:11480" (default): is also proxy.listen')
@@ -172,6 +254,8 @@ def test_a_variable_that_is_no_text_is_named_and_no_value_of_its_table_is_shown(
     with pytest.raises(ConfigError) as caught:
         load([Setting("ollama.env", {"TOKEN": "s3cret", "LEVEL": 1}, "here")], home=HOME)
     assert str(caught.value) == "ollama.env (here): expected text in quotes as the value of LEVEL"
+    with pytest.raises(ConfigError, match=r"as the value of LEVEL, OTHER$"):
+        load([Setting("ollama.env", {"TOKEN": "s3cret", "LEVEL": 1, "OTHER": 2}, "here")], home=HOME)
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/33", "proxy.example.com", "", "10.0.0.1:80"])
@@ -196,9 +280,45 @@ def test_children_with_stores_of_their_own_need_a_path_each() -> None:
     assert loaded(own[1]).config.models.store == "shared"  # where it is not used, it is no trouble
 
 
-def test_a_child_s_own_path_must_be_one_that_can_be_used() -> None:
-    (problem,) = problems(("models.store", "per-child"), ("models.per_child_path", "disks/{child}"))
-    assert problem.message == "must be an absolute path, or start with ~"
+@pytest.mark.parametrize("path", ["{path}/{child}", "~/x/{child}/y"])
+def test_a_child_s_own_path_must_be_one_that_can_be_used(tmp_path: Path, path: str) -> None:
+    """Judged by that of the first child, which has a file in its way here."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "gpu0").touch()
+    said = ("models.path", f"{tmp_path}/x"), PER_CHILD, ("models.per_child_path", path)
+    with pytest.raises(ConfigError) as caught:
+        load([Setting(key, value, "test") for key, value in said], home=str(tmp_path))
+    (problem,) = caught.value.problems
+    assert problem.key == "models.per_child_path"
+    assert problem.message == f"{tmp_path}/x/gpu0 is not a directory that can be entered"
+
+
+def test_a_path_of_all_that_is_bad_is_told_once_and_not_again_for_each_child() -> None:
+    (problem,) = problems(("models.path", "models"), PER_CHILD, ("models.per_child_path", "{path}/{child}"))
+    assert problem.key == "models.path"
+    assert len(problems(("models.path", "models"), PER_CHILD, ("models.per_child_path", "own/{child}"))) == 2
+
+
+def test_a_socket_may_be_under_ones_home_and_its_path_as_long_as_the_kernel_allows() -> None:
+    assert loaded(("control.socket", "~/ollamad.sock")).origins
+    assert loaded(("control.socket", f"/{'x' * 106}")).origins
+    with pytest.raises(ConfigError, match="is 108 bytes long"):
+        load([Setting("control.socket", f"~/{'x' * 101}", "test")], home="/home1")
+
+
+@pytest.mark.parametrize("mode", ["0660", "0661", "0610", "0644"])
+def test_a_mode_that_lets_no_other_user_write_is_fine(mode: str) -> None:
+    assert loaded(("control.mode", mode)).origins
+
+
+@pytest.mark.parametrize("mode", ["0662", "0636", "0667", "0666"])
+def test_a_mode_that_lets_every_user_write_is_not(mode: str) -> None:
+    assert problems(("control.mode", mode))[0].key == "control.mode"
+
+
+def test_waits_that_are_equal_are_in_order_and_a_number_of_nine_digits_is_a_user() -> None:
+    assert loaded(("models.retry_initial_s", 9), ("models.retry_max_s", 9)).origins
+    assert loaded(("control.owner", "9" * 9)).origins
 
 
 def test_a_wait_that_doubles_can_t_begin_above_its_end() -> None:

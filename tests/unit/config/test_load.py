@@ -83,6 +83,10 @@ def test_a_problem_reads_as_one_line_with_all_that_is_needed_to_mend_it() -> Non
     )
 
 
+def test_a_value_is_shown_as_it_was_written() -> None:
+    assert str(problems(("log.level", "größer"))[0]).startswith('log.level = "größer" (test): ')
+
+
 def test_an_unknown_key_that_is_near_to_none_is_told_which_there_are() -> None:
     (problem,) = problems(("status.colour", "red"))
     assert problem.message.startswith("there is no such key; [status] has agent_listen, allow_unauthenticated, ")

@@ -93,8 +93,9 @@ def test_a_list_of_tables_is_no_table(file: Path) -> None:
 )
 def test_what_is_no_toml_is_refused_with_the_reason(file: Path, content: bytes, says: str) -> None:
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=says) as caught:
         read(file)
+    assert caught.value.problems[0].key == str(file)
 
 
 def test_a_number_of_more_digits_than_python_prints_is_refused_as_any_other(file: Path) -> None:

@@ -85,9 +85,9 @@ def test_a_model_that_is_nowhere_is_loaded_for_the_head_of_its_line() -> None:
 
 
 def test_a_load_is_judged_by_the_last_in_line() -> None:
-    """Each of them waits 2 s for the one before: a copy that takes 10 s to load is for the tenth, not for the first."""
+    """Each of them waits 2 s for the one before: a copy that takes 10 s to load is for the seventh, not before."""
     snapshot = fleet(child("a", M, busy=1), child("b"))
-    for count, loads in ((5, False), (20, True)):
+    for count, loads in ((6, False), (7, True)):
         admission, _ = entered(*[RUN] * count, known=memory(load_s=10.0, service_s=2.0))
         assert isinstance(admission.next_move(snapshot, 0.0), Load) is loads
 
@@ -137,12 +137,18 @@ def test_the_wait_that_is_expected_counts_all_who_are_in_line_already() -> None:
     assert admission.expected_s(replace(RUN, shape="s"), (M, "s"), fleet(child("a", M, shape="s", busy=1))) == 2.0
 
 
+def test_the_wait_that_is_expected_where_slots_are_free_is_that_of_the_prompt() -> None:
+    admission, _ = entered(known=memory(service_s=2.0))
+    asked = replace(RUN, prompt_bytes=400)
+    assert admission.expected_s(asked, (M, ""), fleet(child("a", M), child("b", M))) == 2.0
+
+
 def test_a_deadline_that_can_t_be_met_is_told_with_when_to_come_back_once_enough_is_known() -> None:
     known = memory(load_s=1000.0, service_s=10.0)
     admission, _ = entered(RUN, RUN, known=known)
     hurried = replace(RUN, patience_s=5.5)
     assert admission.hopeless(hurried, (M, ""), FULL) is None, "one answer is not enough to turn somebody away by"
-    for _ in range(5):
+    for _ in range(4):
         known.knowledge.learn(What.SERVICE_S, M, "cpu", 10.0)
     assert admission.hopeless(hurried, (M, ""), FULL) == 25
     assert admission.hopeless(replace(RUN, patience_s=30.0), (M, ""), FULL) is None

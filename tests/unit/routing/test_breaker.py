@@ -103,6 +103,6 @@ def test_a_rest_is_bounded_and_always_ends(history: list[tuple[bool, float]]) ->
     breaker, now_s = Breaker(), 0.0
     for sent, wait_s in history:
         now_s += wait_s
-        breaker = breaker.sent(now_s) if sent else breaker.failed(now_s)
+        breaker = breaker.sent(now_s) if sent else breaker.failed(now_s, 1)
         assert breaker.open_for_s <= OPEN_MAX_S
     assert breaker.lets_through(now_s + OPEN_MAX_S + PROBE_S)

@@ -21,7 +21,7 @@ ASKED = replace(RUN, prompt_bytes=1000)
 
 
 def learned(rules: dict[str, ModelRule] | None = None) -> Memory:
-    """M loads in 8 s, answers in 4 s and reads 100 tokens a second; x loads in 20 s. Of other kinds nothing is known."""
+    """M loads in 8 s, answers in 4 s and reads 100 tokens a second; x loads in 20 s. No other kind is known."""
     known = memory(rules=rules)
     for model, load_s, service_s, tokens_per_s in ((M, 8.0, 4.0, 100.0), ("x", 20.0, 6.0, 10.0)):
         known.knowledge.learn(What.LOAD_S, model, "fast", load_s)
@@ -34,7 +34,7 @@ def learned(rules: dict[str, ModelRule] | None = None) -> Memory:
     return known
 
 
-def fast(  # noqa: PLR0913 - as `child`
+def fast(
     name: str,
     *models: str,
     busy: int | dict[str, int] = 0,

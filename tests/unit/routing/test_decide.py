@@ -77,6 +77,15 @@ def test_a_model_that_fits_nowhere_goes_where_most_of_it_fits() -> None:
     known = memory(gb={M: 100})
     decision = decide(RUN, fleet(child("a", gb=24), child("b", gb=48)), known, 0.0)
     assert (decision.verdict, decision.child) == (Verdict.LOAD, "b")
+    assert decision.rejected == {"a": "is too small for this model"}
+
+
+def test_a_child_that_is_too_small_leaves_a_copy_more_to_all_that_are_not() -> None:
+    known = memory(gb={M: 30}, load_s=1.0, service_s=60.0)
+    children = child("full", M, busy=1, gb=48), child("small", gb=24), child("fits", gb=40), child("too", "x", gb=80)
+    decision = decide(RUN, fleet(*children), known, 0.0)
+    assert (decision.verdict, decision.child) == (Verdict.LOAD, "fits")
+    assert decision.rejected == {"small": "is too small for this model"}
 
 
 def test_what_has_to_make_room_gets_no_more_requests() -> None:

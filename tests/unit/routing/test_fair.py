@@ -86,6 +86,16 @@ def test_a_client_that_comes_back_begins_where_it_ended_and_not_before() -> None
     assert (queue._ends, queue._owing, queue._counts) == ({}, {}, {})
 
 
+def test_who_comes_late_has_saved_nothing_up() -> None:
+    queue = FairQueue()
+    for _ in range(40):
+        queue.put(of("early"), 0.0)
+    served(queue, 20)
+    for _ in range(20):
+        queue.put(of("late"), 1.0)
+    assert Counter(served(queue, 20)) == {"early": 10, "late": 10}
+
+
 def test_clients_that_make_up_names_do_not_fill_the_memory_of_a_line_that_never_ends() -> None:
     queue = FairQueue()
     queue.put(of("stays", Priority.LOW), 0.0)
@@ -124,12 +134,12 @@ def test_what_has_left_is_kept_only_while_it_is_the_smaller_part(history: list[t
 
 def test_a_line_is_tidied_only_once_it_is_worth_a_pass() -> None:
     queue = FairQueue()
-    tickets = [queue.put(of("a"), 0.0) for _ in range(30)]
+    tickets = [queue.put(of("a"), 0.0) for _ in range(31)]
     for ticket in tickets[1:20]:
         queue.remove(ticket, served=False)
-    assert (len(queue), len(queue._heap)) == (11, 30), "twice what is left, and 8"
+    assert (len(queue), len(queue._heap)) == (12, 31), "no more than twice what is left, and 8"
     queue.remove(tickets[20], served=False)
-    assert (len(queue), len(queue._heap)) == (10, 10)
+    assert (len(queue), len(queue._heap)) == (11, 11)
 
 
 ASKS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Priority), st.booleans()), max_size=60)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 from statistics import fmean, pvariance
 
@@ -28,7 +29,8 @@ def test_the_first_six_values_count_as_in_a_plain_mean(values: list[float]) -> N
     estimate = Estimate()
     for value in values:
         estimate.add(value)
-    assert (estimate.count, estimate.mean) == (len(values), pytest.approx(fmean(values)))
+    assert estimate.count == len(values)
+    assert estimate.mean == pytest.approx(fmean(values))
     assert estimate.variance == pytest.approx(pvariance(values), abs=1e-6)
 
 
@@ -117,9 +119,12 @@ def test_a_warm_load_of_what_was_never_loaded_is_guessed_from_the_size_too() -> 
 def test_speeds_are_guessed_from_the_size_and_slower_for_a_cpu(kind: str, reads_per_s: float, answers_s: float) -> None:
     knowledge = Knowledge()
     knowledge.files_bytes["m"] = 2 * GB
-    assert knowledge.prefill_per_s("m", kind) == pytest.approx(reads_per_s)
-    assert knowledge.service_s("m", kind) == pytest.approx(answers_s)
+    assert knowledge.prefill_per_s("m", kind) == reads_per_s
+    assert knowledge.service_s("m", kind) == answers_s
     assert knowledge.service_s("m", kind, embeds=True) == 0.1
+    for model, embeds_s in (("m", 0.5), ("other", 5.0)):
+        knowledge.learn(What.EMBED_S, model, kind, embeds_s)
+    assert knowledge.service_s("m", kind, embeds=True) == 0.5
 
 
 def test_how_long_an_answer_takes_is_told_by_answers_else_by_their_length_and_the_speed() -> None:
@@ -151,8 +156,8 @@ def test_a_value_of_one_model_is_scaled_to_another_by_its_size(what: What, scale
 
 def test_a_cache_grows_with_the_context_and_with_the_root_of_the_size() -> None:
     knowledge = Knowledge()
-    knowledge.files_bytes["m"] = 4 * 4_700_000_000
-    assert knowledge.vram_bytes("m", 1000) == 4 * 4_700_000_000 + 2 * KV_BYTES_PER_TOKEN * 1000 + RUNNER_BYTES
+    knowledge.files_bytes["m"] = 9 * 4_700_000_000
+    assert knowledge.vram_bytes("m", 1000) == 9 * 4_700_000_000 + 3 * KV_BYTES_PER_TOKEN * 1000 + RUNNER_BYTES
 
 
 def test_what_was_seen_last_of_a_size_replaces_what_was_seen_before() -> None:
@@ -252,22 +257,23 @@ def test_clients_that_make_up_shapes_do_not_fill_the_memory() -> None:
 def test_what_is_asked_for_least_is_forgotten_a_quarter_at_a_time_and_all_that_belongs_to_it() -> None:
     memory = Memory(Rules())
     memory.arrived(EMBED, 0.0)
-    shapes(memory, KEYS_MAX - 1)
+    shapes(memory, KEYS_MAX - 2)
+    late_s = float(KEYS_MAX)
+    memory.arrived(Request(Need.RUNNER, "0", work=EMBED.work, shape="0"), late_s - 1)
     assert len(memory._demand) == KEYS_MAX
     memory.last = dict.fromkeys(memory._demand, "a")
     for key in list(memory._demand):
         memory.load_failed(key, 0.0)
-    late_s = float(KEYS_MAX)
     memory.load_refused((M, "old"), 0.0)
     memory.load_refused((M, "lately"), late_s)
     memory.arrived(Request(Need.RUNNER, "new"), late_s)
     kept = memory._demand.keys()
     assert len(kept) == KEYS_MAX + 1 - KEYS_MAX // 4
-    assert {("new", ""), (M, str(KEYS_MAX - 2))} <= kept
+    assert {("new", ""), (M, str(KEYS_MAX - 3)), ("0", "0")} <= kept
     assert not {(M, ""), (M, "0"), (M, "200")} & kept
     assert memory.last.keys() == memory._loads_failed.keys() == kept - {("new", "")}
     assert memory._refused_s == {(M, "lately"): late_s}
-    assert memory._embedded_s == {}
+    assert memory._embedded_s == {"0": late_s - 1}
     assert memory.model_demand_per_s("new", late_s) > 0
 
 
@@ -298,7 +304,17 @@ def test_a_refused_load_is_tried_again_after_a_while_or_once_it_has_worked() -> 
     assert not memory.is_refused(key, 500.0 + REFUSED_S)
     assert not memory.is_refused((M, "shape"), 500.0)
     memory.load_worked(key)
+    memory.load_worked(key)
     assert not memory.is_refused(key, 500.0)
+
+
+def test_a_load_that_worked_forgives_those_that_failed_before_it() -> None:
+    memory, key = Memory(Rules()), (M, "")
+    for failed in (2, 2):
+        for _ in range(failed):
+            memory.load_failed(key, 500.0)
+        assert not memory.is_refused(key, 500.0)
+        memory.load_worked(key)
 
 
 def test_models_asked_for_lately_are_those_in_their_plain_shape() -> None:
@@ -320,9 +336,12 @@ def test_a_request_that_names_no_model_leaves_no_trace_but_its_turn() -> None:
 
 def test_what_was_sent_is_remembered_of_its_key_its_child_and_its_runner_and_probes_its_breaker() -> None:
     memory = Memory(Rules())
-    for model in (M, "other"):
-        memory.breakers.failed("a", 1, model, 0.0, weight=3)
+    memory.breakers.failed("a", 1, M, 0.0, weight=3)
     memory.sent(RUN, "a", 1, 4, 100.0)
     assert (memory.last, memory.sent_s, memory.used_s) == ({(M, ""): "a"}, {"a": 100.0}, {("a", 1, M): 100.0})
     assert memory.breakers.why_not("a", 1, M, 101.0) is not None, "it is the probe; a second has to wait"
     assert memory.breakers.why_not("a", 1, M, 1000.0) is None
+    assert memory.prefixes._slots == {}
+    for prefix in ((1, 2), (3, 4), (5,)):
+        memory.sent(replace(RUN, prefix=prefix), "a", 1, 2, 100.0)
+    assert memory.prefixes._slots == {("a", 1, M): [(3, 4), (5,)]}, "its slots hold the last two"

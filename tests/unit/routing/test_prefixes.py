@@ -40,6 +40,7 @@ def test_the_next_turn_of_a_chat_finds_its_slot_and_takes_its_place() -> None:
         prefixes.sent(RUNNER, turn, 2)
     assert prefixes.held_blocks(*RUNNER, turns[2]) == len(turns[2])
     assert prefixes.held_blocks("b", 1, "m", turns[2]) == 0
+    assert prefixes.held_blocks(*RUNNER, ()) == 0
 
 
 def test_a_full_runner_forgets_the_slot_unused_longest() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import exp
 
 import msgspec
@@ -20,9 +19,9 @@ from tests.support.scene import GB, NOW_S, M, child, fleet, memory
 
 
 def learned(**rules: ModelRule) -> Memory:
-    """M, x and y load in 4, 8 and 16 s and answer in 1, 2 and 6 s; of other kinds and models nothing is known."""
+    """M, x and y load in 4, 8 and 16 s and answer in 1, 3 and 6 s; of other kinds and models nothing is known."""
     known = memory(rules=rules)
-    for model, load_s, service_s in ((M, 4.0, 1.0), ("x", 8.0, 2.0), ("y", 16.0, 6.0)):
+    for model, load_s, service_s in ((M, 4.0, 1.0), ("x", 8.0, 3.0), ("y", 16.0, 6.0)):
         known.knowledge.learn(What.LOAD_S, model, "fast", load_s)
         known.knowledge.learn(What.LOAD_COLD_S, model, "fast", 10 * load_s)
         known.knowledge.learn(What.SERVICE_S, model, "fast", service_s)
@@ -109,12 +108,12 @@ def test_without_a_word_on_memory_a_child_holds_as_many_models_as_ollama_does(
 
 def test_a_model_that_is_too_large_gets_the_child_to_itself_or_not_at_all() -> None:
     view = holding(resident("x", 2, since_s=None), gb=6, busy={"x": 1})
-    assert room(view, learned()) == Room(("x",), 0.0, 2.5, held=False)
+    assert room(view, learned()) == Room(("x",), 0.0, 3.5, held=False)
     assert room(view, learned(x=ModelRule(pin=True))) is None
 
 
 def test_what_must_go_is_given_time_to_end_and_half_a_second_each() -> None:
-    """Two requests of 6 s end after 9 s on average, four of 2 s after 4.2."""
+    """Two requests of 6 s end after 9 s on average, four of 3 s after 6.25."""
     view = holding(resident("x", 4), resident("y", 4), gb=9, busy={"x": 4, "y": 2})
     assert room(view, learned()) == Room(("x", "y"), 0.0, 9.0 + 2 * 0.5, held=False)
     assert room(holding(resident("x"), models_max=1, busy={"y": 2}), learned()) == Room(("x",), 0.0, 0.5)
@@ -125,9 +124,7 @@ def test_what_must_go_is_given_time_to_end_and_half_a_second_each() -> None:
     [(NOW_S - 15, True, True), (NOW_S - 16, True, False), (NOW_S - 15, False, False), (None, True, False)],
 )
 def test_a_model_is_held_for_twice_the_time_of_its_load_if_it_is_used(
-    since_s: float | None,
-    is_asked: bool,
-    held: bool,  # noqa: FBT001 - from the table
+    since_s: float | None, *, is_asked: bool, held: bool
 ) -> None:
     known = learned()
     if is_asked:
@@ -175,10 +172,13 @@ def test_losing_one_of_several_copies_harms_as_far_as_the_others_are_busy() -> N
     copy = holding(resident("x", shape="shape"), slots=2)
     known.lines["x", "shape"] = Line(1, 1.0)
     worth_s = worth_of("x", "shape", copy, fleet(copy), known)
-    for copies, share in ((1, 1.0), (2, 2.0 * per_s / 2), (3, 2.0 * per_s / 4)):
+    for copies, share in ((1, 1.0), (2, 3.0 * per_s / 2), (3, 3.0 * per_s / 4)):
         harm_s = harm_of(copy.residents[0], copy, fleet(*[copy] * copies), known)
         assert harm_s == pytest.approx(worth_s * share**2)
-    assert asked(known, "x", 300) * 2.0 / 2 > 0.9
+    known.knowledge.families["x"] = "bert"
+    one_slot_s = harm_of(copy.residents[0], copy, fleet(copy, copy), known)
+    assert one_slot_s == pytest.approx(worth_s * (3.0 * per_s) ** 2)
+    assert asked(known, "x", 300) * 3.0 > 1.0
     assert harm_of(copy.residents[0], copy, fleet(copy, copy), known) <= worth_of(
         "x", "shape", copy, fleet(copy), known
     )
@@ -195,11 +195,11 @@ def test_company_counts_a_little_for_each_model_and_more_for_what_is_asked_of_it
     per_s = asked(known, "x", 60)
     view = holding(resident("x"), resident("y"), resident("gone"))
     one = fleet(view)
-    assert crowd(view, ("gone",), one, known) == pytest.approx(2 * 0.2 + 2.0 * per_s * 2.0)
+    assert crowd(view, ("gone",), one, known) == pytest.approx(2 * 0.2 + 2.0 * per_s * 3.0)
     assert crowd(view, ("gone", "x"), one, known) == pytest.approx(0.2)
     assert crowd(view, ("x", "y", "gone"), one, known) == 0.0
     two = fleet(view, replace_id(view))
-    assert crowd(view, ("gone", "y"), two, known) == pytest.approx(0.2 + 2.0 * per_s / 2 * 2.0)
+    assert crowd(view, ("gone", "y"), two, known) == pytest.approx(0.2 + 2.0 * per_s / 2 * 3.0)
 
 
 def replace_id(view: ChildView) -> ChildView:

@@ -112,6 +112,15 @@ def test_a_wanted_copy_goes_where_it_fits_and_only_then_where_it_spills_over() -
     assert where(fleet(child("a", M), child("small", gb=6), child("fits", "x", gb=24))) == ["fits"]
     assert where(fleet(child("a", M), child("small", gb=4), child("larger", gb=6))) == ["larger"]
     assert where(fleet(child("a", M), child("small", gb=6))) == ["small"]
+    known = memory(gb={M: 8, "x": 8}, rules={M: ModelRule(pin=True)})
+    (load,) = wanted_loads(fleet(child("a", "x", gb=13.5)), known)
+    assert load.evicts == ("x",)
+
+
+def test_a_wanted_model_that_has_no_place_does_not_stand_in_the_way_of_the_next() -> None:
+    known = memory(rules={"first": ModelRule(pin=True), "second": ModelRule(pin=True)})
+    known.breakers.failed("a", 1, "first", NOW_S, weight=3)
+    assert [load.model for load in wanted_loads(fleet(child("a")), known)] == ["second"]
 
 
 def test_a_wanted_copy_goes_where_fewest_models_are_and_then_where_most_memory_is() -> None:
@@ -141,7 +150,7 @@ def test_of_two_that_are_missing_the_one_asked_for_more_comes_back() -> None:
 
 def restored(known: Memory, since_s: float | None = 0.0) -> WantedLoad | None:
     """M, which is asked for all the time, in the place of a model that fills the only child."""
-    view = msgspec.structs.replace(child("a", gb=12), residents=(Resident("x", None, None, None, since_s=since_s),))
+    view = msgspec.structs.replace(child("a", gb=13.5), residents=(Resident("x", None, None, None, since_s=since_s),))
     return worthwhile_load(fleet(view), known)
 
 
@@ -165,7 +174,7 @@ def test_nothing_comes_back_that_is_hardly_worth_its_load() -> None:
         assert (load is not None) is comes
 
 
-def spread(service_s: float, *residents: str, copies: int = 1, gb: float = 12) -> WantedLoad | None:
+def spread(service_s: float, *residents: str, copies: int = 1, gb: float = 13.5) -> WantedLoad | None:
     """M is asked for once a second, and each request takes that long on its child of another kind than the others."""
     known = memory(gb={M: 8, "x": 8})
     asked_often(known, M)
@@ -173,7 +182,9 @@ def spread(service_s: float, *residents: str, copies: int = 1, gb: float = 12) -
     known.knowledge.learn(What.SERVICE_S, M, "cpu", 100.0 if service_s < 1 else 0.01)
     known.knowledge.learn(What.SERVICE_S, "x", "fast", 100.0 if service_s < 1 else 0.01)
     have = [child(f"has {number}", M, gb=12, kind="fast") for number in range(copies)]
-    return worthwhile_load(fleet(*have, child("free", *residents, gb=gb)), known)
+    load = worthwhile_load(fleet(*have, child("free", *residents, gb=gb)), known)
+    assert load is None or (load.child.id, load.model, load.evicts) == ("free", M, ())
+    return load
 
 
 def test_a_copy_more_comes_from_four_tenths_of_a_request_under_way_on_each() -> None:
