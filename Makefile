@@ -13,7 +13,7 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .NOTPARALLEL:
 .PHONY: help run test test-systemd check clean lock dist environment bench bench-supervision bench-live bench-routing
 .PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover bench-relay-overload bench-status soak fuzz
-.PHONY: attacks
+.PHONY: attacks mutation
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo 'make bench   all of these and the soak, an hour and a half, into docs/BENCHMARKS.md (ARGS="--quick --only relay")'
 	@echo 'make soak    a real and a simulated fleet under load, a fault every few seconds, watched (MINUTES=30)'
 	@echo 'make fuzz    a million fuzzed requests: no crash, no hang, no growth (ARGS="--requests 50000 --seed 2")'
+	@echo 'make mutation   whether the tests of the pure rooms notice a change: half an hour (ARGS="ollamad.routing.room.*")'
 	@echo 'make attacks what strangers try, and what each gets: the table of docs/SECURITY.md'
 	@echo 'make dist    the wheel and the source archive, in dist/'
 	@echo 'make lock    constraints.txt anew: the newest versions that pyproject.toml allows; run the tests with them'
@@ -89,6 +90,18 @@ attacks:
 MINUTES ?= 30
 soak:
 	@$(MAKE) -s bench PART=soak ARGS="--minutes $(MINUTES) $(ARGS)"
+# Not among what the tests need: it is large, and nobody needs it every day. Without ARGS it begins anew.
+MUTMUT := mutmut==3.8.1
+TOLD := import json; n = json.load(open("mutants/mutmut-cicd-stats.json")); \
+	good, bad = n["killed"] + n["timeout"], n["survived"] + n["no_tests"]; \
+	print("noticed %d of %d: %.1f %%" % (good, good + bad, 100 * good / (good + bad)))
+mutation: environment
+	@$(MAKE) -s $(VENV)/.installed-dev
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null || { $(SAY) 'installing $(MUTMUT)'; $(PIP) '$(MUTMUT)'; }
+	@$(if $(ARGS),,rm -rf mutants)
+	@$(BIN)/mutmut run $(ARGS)
+	@$(BIN)/mutmut export-cicd-stats >/dev/null && $(BIN)/python -c '$(TOLD)'
+
 PART ?= report
 bench: environment
 	@$(MAKE) -s $(VENV)/.installed-dev
@@ -111,7 +124,7 @@ lock:
 
 clean:
 	@$(SAY) 'deleting $(VENV) and the caches'
-	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache mutants
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: newer than the files that they were installed from.

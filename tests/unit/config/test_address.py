@@ -38,6 +38,7 @@ def test_any_text_is_an_address_that_reads_back_or_is_refused_with_a_reason(text
         ("127.0.0.1:11434", Address("127.0.0.1", 11434)),
         ("[::1]:0", Address("::1", 0)),
         ("my-host.example:65535", Address("my-host.example", 65535)),
+        ("BOX:1", Address("BOX", 1)),
     ],
 )
 def test_addresses_of_each_kind_are_read(text: str, address: Address) -> None:

@@ -334,6 +334,17 @@ def test_a_request_that_names_no_model_leaves_no_trace_but_its_turn() -> None:
     assert (memory._demand, memory.last, memory.sent_s, memory.used_s, memory.turns) == ({}, {}, {}, {}, 1)
 
 
+def test_what_is_known_of_lives_that_are_over_is_forgotten() -> None:
+    memory = Memory(Rules())
+    for name, life in (("a", 1), ("a", 2), ("gone", 1)):
+        memory.breakers.failed(name, life, M, 0.0, weight=3)
+        memory.sent(RUN, name, life, 1, float(life))
+    memory.keep({("a", 2)})
+    assert memory.sent_s == {"a": 2.0}
+    assert memory.used_s == {("a", 2, M): 2.0}
+    assert [memory.breakers.why_not(*life, M, 1.0) is None for life in (("a", 2), ("gone", 1))] == [False, True]
+
+
 def test_what_was_sent_is_remembered_of_its_key_its_child_and_its_runner_and_probes_its_breaker() -> None:
     memory = Memory(Rules())
     memory.breakers.failed("a", 1, M, 0.0, weight=3)
