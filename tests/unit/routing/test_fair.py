@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,14 +133,15 @@ def test_what_has_left_is_kept_only_while_it_is_the_smaller_part(history: list[t
         assert queue._owing == {}, "who leaves unserved owes nothing"
 
 
-def test_a_line_is_tidied_only_once_it_is_worth_a_pass() -> None:
+@pytest.mark.parametrize(("came", "left"), [(30, 11), (31, 12)])
+def test_a_line_is_tidied_only_once_what_has_left_is_more_than_what_is_left_and_eight(came: int, left: int) -> None:
     queue = FairQueue()
-    tickets = [queue.put(of("a"), 0.0) for _ in range(31)]
-    for ticket in tickets[1:20]:
+    tickets = [queue.put(of("a"), 0.0) for _ in range(came)]
+    for ticket in tickets[left:]:
         queue.remove(ticket, served=False)
-    assert (len(queue), len(queue._heap)) == (12, 31), "no more than twice what is left, and 8"
-    queue.remove(tickets[20], served=False)
-    assert (len(queue), len(queue._heap)) == (11, 11)
+    assert (len(queue), len(queue._heap)) == (left, came)
+    queue.remove(tickets[1], served=False)
+    assert (len(queue), len(queue._heap)) == (left - 1, left - 1)
 
 
 ASKS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Priority), st.booleans()), max_size=60)

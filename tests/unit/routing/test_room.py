@@ -70,10 +70,10 @@ def test_what_fits_exactly_fits() -> None:
 
 
 def test_a_model_in_another_shape_makes_room_for_itself_first() -> None:
-    view = holding(resident(M, 4, shape="other"), resident("x", 10), gb=20)
-    found = room(view, learned())
-    assert found is not None
-    assert found.evicts == (M,)
+    for own in (resident(M, 4, shape="other"), resident(M, shape="other")):
+        found = room(holding(own, resident("x", 10), gb=20), learned())
+        assert found is not None
+        assert found.evicts == (M,)
 
 
 def test_a_resident_whose_memory_is_not_told_counts_as_what_it_is_known_to_need() -> None:
