@@ -12,7 +12,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Final
 
-from ollamad.routing.decide import Need
+from ollamad.routing.decide import Need, Work
 
 
 class Kind(Enum):
@@ -88,6 +88,8 @@ class Route:
     named: Named = Named.NOWHERE
     streams: Streams = Streams.NEVER
     effect: Effect = Effect.NOTHING
+    work: Work = Work.GENERATE
+    """What a runner does for it, where it needs one."""
 
     @cached_property
     def need(self) -> Need:
@@ -118,7 +120,7 @@ CLOUD: Final = Route(Kind.ANY, Named.MODEL, Streams.UNLESS_TOLD)
 
 _PLAIN: Final = Route(Kind.ANY)
 _NATIVE: Final = Route(Kind.RUN, Named.MODEL, Streams.UNLESS_TOLD, Effect.RUNNERS)
-_WHOLE: Final = Route(Kind.RUN, Named.MODEL, Streams.NEVER, Effect.RUNNERS)
+_EMBEDS: Final = Route(Kind.RUN, Named.MODEL, Streams.NEVER, Effect.RUNNERS, Work.EMBED)
 _COMPATIBLE: Final = Route(Kind.RUN, Named.MODEL, Streams.WHEN_ASKED, Effect.RUNNERS)
 
 _ROUTES: Final[dict[tuple[str, str], Route]] = {
@@ -133,8 +135,8 @@ _ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("POST", "/api/show"): Route(Kind.SHOW, Named.MODEL),
     ("POST", "/api/generate"): _NATIVE,
     ("POST", "/api/chat"): _NATIVE,
-    ("POST", "/api/embed"): _WHOLE,
-    ("POST", "/api/embeddings"): _WHOLE,
+    ("POST", "/api/embed"): _EMBEDS,
+    ("POST", "/api/embeddings"): _EMBEDS,
     ("POST", "/api/pull"): Route(Kind.PULL, Named.MODEL, Streams.UNLESS_TOLD, Effect.STORE),
     ("POST", "/api/push"): Route(Kind.PUSH, Named.MODEL, Streams.UNLESS_TOLD),
     ("POST", "/api/create"): Route(Kind.CREATE, Named.MODEL, Streams.UNLESS_TOLD, Effect.STORE),
@@ -149,7 +151,7 @@ _ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("POST", "/v1/completions"): _COMPATIBLE,
     ("POST", "/v1/responses"): _COMPATIBLE,
     ("POST", "/v1/messages"): _COMPATIBLE,
-    ("POST", "/v1/embeddings"): _WHOLE,
+    ("POST", "/v1/embeddings"): _EMBEDS,
     ("POST", "/v1/audio/transcriptions"): Route(Kind.RUN, Named.FORM, Streams.NEVER, Effect.RUNNERS),
     ("GET", "/v1/models"): Route(Kind.MODELS),
 }
