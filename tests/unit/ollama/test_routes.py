@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.ollama.routes import CLOUD, UNKNOWN, Body, Effect, Kind, Named, Streams, is_forwarded, route_of
+from ollamad.ollama.routes import CLOUD, UNKNOWN, Body, Effect, Kind, Named, is_forwarded, route_of
 from ollamad.routing.decide import Need, Work
 
 DIGEST = f"sha256:{'ab' * 32}"
@@ -48,14 +48,6 @@ def test_inference_needs_a_runner_and_is_kept_so_that_it_can_go_elsewhere(path: 
     route = route_of("POST", path)
     assert (route.kind, route.need, route.body) == (Kind.RUN, Need.RUNNER, Body.KEPT)
     assert route.elsewhere_on_5xx
-
-
-@pytest.mark.parametrize(
-    ("paths", "streams"),
-    [(NATIVE, Streams.UNLESS_TOLD), (COMPATIBLE, Streams.WHEN_ASKED), (WHOLE, Streams.NEVER)],
-)
-def test_inference_streams_as_its_api_has_it(paths: tuple[str, ...], streams: Streams) -> None:
-    assert {route_of("POST", path).streams for path in paths} == {streams}
 
 
 def test_embeddings_take_milliseconds_in_a_slot_and_all_other_inference_takes_longer() -> None:
