@@ -16,13 +16,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
+from aiohttp import web
 
 from ollamad import __version__
 from ollamad.access.access import Access
@@ -32,7 +33,7 @@ from ollamad.control.face import Claim, ControlFace, claim
 from ollamad.control.operations import Demo
 from ollamad.errors import OllamadError
 from ollamad.fleet.devices import Devices
-from ollamad.fleet.discovery import discover
+from ollamad.fleet.discovery import Note, discover
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.keeper import keep_warden
 from ollamad.fleet.operations import Operations
@@ -100,6 +101,20 @@ class World:
     machine: Machine
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the daemon is made of: the fleet, and the faces over it."""
+
+    fleet: Fleet
+    access: Access
+    board: Board
+    proxy: ProxyRunner
+    status: web.AppRunner
+    control: ControlFace
+    wanted: Listening
+    """Where the configuration has it listen."""
+
+
 async def run(
     config: Config,
     on_listening: Callable[[Listening], None] = lambda _: None,
@@ -135,92 +150,106 @@ async def _run(config: Config, program: Program, world: World, on_listening: Cal
         gpus = [gpu for child in plans for gpu in child.gpus]
         devices = Devices(Telemetry.configured(gpu_thread, gpus, config.gpus), config.gpus.sample_interval_s)
         instance = own_mark()
-        inherited = world.inherited
-        proxy_at = address_of("proxy.listen", config.proxy.listen, inherited.proxy)
-        status_at = address_of("status.listen", config.status.listen, inherited.status)
-        access = Access(config, str(Path.home()))
-
-        def applied(new: Config) -> None:
-            set_up_log(new.log)
-            access.renew()
-            world.presence.reloaded()
-
         async with child_session(config.proxy) as session:
             fleet = Fleet(config, plans, program=program, instance=instance, session=session, devices=devices)
-            operations = Operations(fleet, access.reread(world.reread), applied, world.presence.reloading)
-            proxy = proxy_runner(fleet, session, proxy_at, access.keyring)
-            board, own = Board(fleet.whole_snapshot, fleet.tallies, config.status), OwnProcess()
-            status = status_runner(
-                fleet.whole_snapshot,
-                fleet.synchronizer.view,
-                lambda: metrics(fleet.whole_snapshot(), fleet.tallies, own.read()),
-                board,
-                Guard(
-                    access.keyring,
-                    status_at,
-                    config.status.allow_unauthenticated,
-                    lambda: fleet.config.proxy.allowed_hosts,
-                ),
-                config.status.connections_max,
-            )
-            control = ControlFace(
-                world.control,
-                config.control,
-                operations,
-                lambda: whole_status(fleet.whole_snapshot(), fleet.synchronizer.view()),
-                access.keyring,
-                world.machine.demo,
-            )
+            parts = _build(config, fleet, world)
             try:
-                await control.open()
-                door = await open_door(proxy, "proxy.listen", proxy_at, inherited.proxy, access.proxy_tls)
-                listening = Listening(
-                    proxy=door.address,
-                    status=(
-                        await open_door(status, "status.listen", status_at, inherited.status, access.status_tls)
-                    ).address,
-                )
-                control.about.proxy, control.about.status = str(listening.proxy), str(listening.status)
-                control.about.tls = access.proxy_tls is not None
+                door, listening = await _open(parts, world)
                 on_listening(listening)
-                for note in notes:
-                    note.tell()
-                log.info(
-                    "ollamad starts",
-                    version=__version__,
-                    pid=os.getpid(),
-                    proxy=str(listening.proxy),
-                    status=str(listening.status),
-                    control=str(world.control.path),
-                    ollama=str(program.path),
-                    children=[child.id for child in plans],
-                )
+                _tell(fleet, notes, listening, world)
                 for leftover in await end_leftovers(LEFTOVERS_S):
                     log.warning("ended what a killed ollamad left", pid=leftover.pid, child=leftover.child)
                 agents = answering(
                     lambda: AgentProtocol(fleet.whole_snapshot), "status.agent_listen", config.status.agent_listen
                 )
                 async with agents:
-                    await _run_fleet(
-                        fleet,
-                        instance,
-                        {
-                            "stop": _stop_when_asked(fleet, world, proxy, door),
-                            "reload": _reload_when_asked(control, world.hangup),
-                            "new gpus": mind_new_gpus(fleet),
-                            "control": control.run(),
-                            "dashboard": board.run(),
-                            "access": access.run(),
-                            "presence": world.presence.run(Standings(fleet).look),
-                        },
-                    )
+                    await _run_fleet(fleet, instance, _minding(parts, world, door))
             finally:
-                await proxy.cleanup()
-                await status.cleanup()
-                await control.close()
+                await parts.proxy.cleanup()
+                await parts.status.cleanup()
+                await parts.control.close()
     finally:
         gpu_thread.close()
     log.info("ollamad stopped")
+
+
+def _build(config: Config, fleet: Fleet, world: World) -> Parts:
+    """The faces over a fleet, none of them listening yet. Raises ConfigError."""
+    proxy_at = address_of("proxy.listen", config.proxy.listen, world.inherited.proxy)
+    status_at = address_of("status.listen", config.status.listen, world.inherited.status)
+    access = Access(config, str(Path.home()))
+
+    def applied(new: Config) -> None:
+        set_up_log(new.log)
+        access.renew()
+        world.presence.reloaded()
+
+    board, own = Board(fleet.whole_snapshot, fleet.tallies, config.status), OwnProcess()
+    guard = Guard(
+        access.keyring, status_at, config.status.allow_unauthenticated, lambda: fleet.config.proxy.allowed_hosts
+    )
+    status = status_runner(
+        fleet.whole_snapshot,
+        fleet.synchronizer.view,
+        lambda: metrics(fleet.whole_snapshot(), fleet.tallies, own.read()),
+        board,
+        guard,
+        config.status.connections_max,
+    )
+    control = ControlFace(
+        world.control,
+        config.control,
+        Operations(fleet, access.reread(world.reread), applied, world.presence.reloading),
+        lambda: whole_status(fleet.whole_snapshot(), fleet.synchronizer.view()),
+        access.keyring,
+        world.machine.demo,
+    )
+    proxy = proxy_runner(fleet, fleet.session, proxy_at, access.keyring)
+    return Parts(fleet, access, board, proxy, status, control, Listening(proxy_at, status_at))
+
+
+async def _open(parts: Parts, world: World) -> tuple[Door, Listening]:
+    """Let operators in, then clients, then monitors; the clients' door, and where all can be reached.
+
+    Raises StartError where an address can't be had.
+    """
+    wanted, access, inherited = parts.wanted, parts.access, world.inherited
+    await parts.control.open()
+    door = await open_door(parts.proxy, "proxy.listen", wanted.proxy, inherited.proxy, access.proxy_tls)
+    status = await open_door(parts.status, "status.listen", wanted.status, inherited.status, access.status_tls)
+    listening = Listening(door.address, status.address)
+    about = parts.control.about
+    about.proxy, about.status = str(listening.proxy), str(listening.status)
+    about.tls = access.proxy_tls is not None
+    return door, listening
+
+
+def _tell(fleet: Fleet, notes: Iterable[Note], listening: Listening, world: World) -> None:
+    for note in notes:
+        note.tell()
+    log.info(
+        "ollamad starts",
+        version=__version__,
+        pid=os.getpid(),
+        proxy=str(listening.proxy),
+        status=str(listening.status),
+        control=str(world.control.path),
+        ollama=str(fleet.program.path),
+        children=list(fleet.children),
+    )
+
+
+def _minding(parts: Parts, world: World, door: Door) -> Mapping[str, Coroutine[object, object, None]]:
+    """What goes on beside the children, by name."""
+    return {
+        "stop": _stop_when_asked(parts.fleet, world, parts.proxy, door),
+        "reload": _reload_when_asked(parts.control, world.hangup),
+        "new gpus": mind_new_gpus(parts.fleet),
+        "control": parts.control.run(),
+        "dashboard": parts.board.run(),
+        "access": parts.access.run(),
+        "presence": world.presence.run(Standings(parts.fleet).look),
+    }
 
 
 async def _run_fleet(fleet: Fleet, instance: str, minding: Mapping[str, Coroutine[object, object, None]]) -> None:

@@ -42,7 +42,7 @@ class StartError(OllamadError):
 
 
 class GpuError(OllamadError):
-    """NVML, or the driver under it, refused, failed, or never answered."""
+    """The driver of the GPUs, or the library over it, refused, failed, or never answered."""
 
 
 class GpuSilent(GpuError):

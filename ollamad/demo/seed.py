@@ -31,7 +31,7 @@ async def seed_gemma(config: Config, program: Path, store: Path, gguf: Path) -> 
     home = str(expand(config.ollama.home, str(Path.home())))
     port = free_port(config.ollama.base_port, frozenset())
     host = Host(instance="demo-seed", home=home, store=str(store), context_length=4096)
-    environment = child_environment(os.environ, config.ollama, host, Placement("seed", (), port))
+    environment = child_environment(os.environ, config.ollama, host, Placement("seed", {}, port))
     said: deque[str] = deque(maxlen=5)
     try:
         server = ServeProcess([program, "serve"], environment)

@@ -19,6 +19,7 @@ import structlog
 from ollamad.config.schema import Config
 from ollamad.errors import StartError
 from ollamad.fleet.bell import Bell
+from ollamad.fleet.child_log import Facts, tell_step
 from ollamad.fleet.devices import Devices
 from ollamad.fleet.happenings import of_child
 from ollamad.fleet.known import Known
@@ -50,7 +51,6 @@ from ollamad.supervision.state import (
     Spawn,
     Terminate,
     Tick,
-    Want,
     WantDown,
 )
 
@@ -180,7 +180,7 @@ class Child:
                     restart_policy(self._tools.settings()),
                     random.random(),  # noqa: S311
                 )
-                self._tell_log(before)
+                tell_step(self._log, before, self.state, Facts(self.known, self.streams, self._last_words))
                 self._tally(before, event)
                 for action in actions:
                     self._perform(action, tasks)
@@ -253,51 +253,3 @@ class Child:
         if self.state.deaths > before.deaths:
             self._tools.tallies.died(self.plan.id, self._cause or Cause.EXITED)
             self._cause = None
-
-    def _tell_log(self, before: ChildState) -> None:
-        """Say what the last step changed."""
-        state = self.state
-        if state.deaths > before.deaths:
-            self._tell_death(state)
-        elif state.phase is not before.phase:
-            self._tell_phase(state)
-        if state.quarantine != before.quarantine:
-            if state.quarantine is not None:
-                self._log.error("child in quarantine", reason=state.quarantine)
-            else:
-                self._log.info("child out of quarantine")
-
-    def _tell_death(self, state: ChildState) -> None:
-        failed = state.phase is Phase.FAILED
-        self._log.log(
-            _LEVEL_ERROR if failed else _LEVEL_WARNING,
-            "child failed" if failed else "child died",
-            reason=state.reason,
-            failures=state.failures,
-            restart_in_s=_wait_s(state),
-            said=self._last_words,
-        )
-
-    def _tell_phase(self, state: ChildState) -> None:
-        match state.phase:
-            case Phase.READY:
-                known = self.known
-                self._log.info("child ready", life=state.life, version=known.version, port=known.port)
-            case Phase.DRAINING:
-                self._log.info("child drains", streams=len(self.streams()), reason=state.quarantine)
-            case Phase.STOPPING if state.want is Want.UP and not state.asked:
-                self._log.error("child is ended", reason=state.reason)
-            case Phase.STOPPED:
-                self._log.info("child stopped", reason=state.quarantine)
-            case _:
-                return
-
-
-def _wait_s(state: ChildState) -> float | None:
-    """Until it is started again; None where that takes a reset, or a GPU that is well."""
-    if state.phase in {Phase.BACKOFF, Phase.FAILED, Phase.STOPPED}:
-        return None if state.deadline_s is None else round(max(0.0, state.deadline_s - time.monotonic()), 2)
-    return 0.0
-
-
-_LEVEL_WARNING, _LEVEL_ERROR = 30, 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -16,6 +17,8 @@ from ollamad.gpu.selection import Wanted, select
 from ollamad.gpu.thread import GpuThread
 
 log = structlog.get_logger()
+
+NO_GPU: Final = "the GPU driver sees no GPU"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +83,4 @@ async def _inventory(gpu_thread: GpuThread) -> tuple[Inventory, str]:
         inventory = await gpu_thread.discover()
     except GpuError as error:
         return Inventory(gpus=(), driver_version=None), str(error)
-    return inventory, "" if inventory.gpus else "the NVIDIA driver sees no GPU"
+    return inventory, "" if inventory.gpus else NO_GPU

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from pathlib import Path
-from typing import Final
 
 import aiohttp
 import msgspec
@@ -26,6 +24,7 @@ from ollamad.fleet.plan import ChildPlan
 from ollamad.fleet.replicas import Replicas
 from ollamad.fleet.routing import Routing, limits_of
 from ollamad.fleet.sight import Sight, Sources
+from ollamad.fleet.starting import start_all
 from ollamad.fleet.synchronizer import Synchronizer
 from ollamad.fleet.tallies import Tallies
 from ollamad.gpu.model import Gpu
@@ -37,8 +36,6 @@ from ollamad.supervision.gpu_health import Health, Verdict
 from ollamad.supervision.state import Quarantine, Release, WantUp
 
 log = structlog.get_logger()
-
-KEY_LOOK_S: Final = 0.02
 
 
 class Fleet:
@@ -115,7 +112,9 @@ class Fleet:
             helpers = [
                 tasks.create_task(self._devices.run(), name="devices"),
                 tasks.create_task(self.program.watch(self.changed.ring), name="program"),
-                tasks.create_task(self._start_all(), name="start"),
+                tasks.create_task(
+                    start_all(tuple(self._children.values()), self._outfit.home, self.changed), name="start"
+                ),
                 tasks.create_task(self.synchronizer.run(), name="synchronizer"),
                 tasks.create_task(self._mind_drains(), name="drains"),
                 tasks.create_task(self._dispatcher.run(), name="dispatcher"),
@@ -275,29 +274,12 @@ class Fleet:
         assert self._tasks is not None  # noqa: S101 - it runs
         self._runs[child.plan.id] = self._tasks.create_task(child.run(), name=child.plan.id)
 
-    async def _start_all(self) -> None:
-        """Start all at once; but where the home holds no key yet, the first alone until it has made one, or is ready.
-
-        Ollama writes `~/.ollama/id_ed25519` when it first starts, not atomically (0.33, cmd.go:2033): several at once
-        would each make another.
-        """
-        first, *others = self._children.values()
-        first.tell(WantUp())
-        if others and not self._key().exists():
-            while not self._key().exists() and first.is_first_starting:
-                await self.changed.heard(KEY_LOOK_S)
-        for child in others:
-            child.tell(WantUp())
-
     async def _mind_drains(self) -> None:
         """Whoever drains may be idle now that its last lease has come back."""
         while True:
             for child in self._children.values():
                 child.released()
             await self._dispatcher.emptied.heard(None)
-
-    def _key(self) -> Path:
-        return self._outfit.home / ".ollama" / "id_ed25519.pub"
 
     def _tools(self) -> Tools:
         return Tools(

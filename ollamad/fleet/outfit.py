@@ -40,7 +40,7 @@ class Outfit:
 
     def environment(self, plan: ChildPlan, port: int) -> Mapping[str, str]:
         """Every variable of this child."""
-        placement = Placement(plan.id, tuple(gpu.uuid for gpu in plan.gpus), port)
+        placement = Placement(plan.id, plan.uuids_by_variable, port)
         host = replace(self._host, store=str(store_of(self._config.models, plan.id, str(Path.home()))))
         return child_environment(os.environ, self._config.ollama, host, placement)
 

@@ -19,6 +19,12 @@ class ChildPlan:
     """Empty for a child on the CPU."""
 
     @property
+    def uuids_by_variable(self) -> dict[str, tuple[str, ...]]:
+        """The UUIDs of its GPUs, by the variable that pins a process to them."""
+        variables = dict.fromkeys(gpu.pinned_by for gpu in self.gpus)
+        return {name: tuple(gpu.uuid for gpu in self.gpus if gpu.pinned_by == name) for name in variables}
+
+    @property
     def vram_bytes(self) -> int | None:
         """Memory of its GPUs together; None where a driver does not say, or there is none."""
         sizes = [gpu.memory_total_bytes for gpu in self.gpus]

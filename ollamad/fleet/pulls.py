@@ -20,8 +20,8 @@ from ollamad.fleet.bell import Bell
 from ollamad.fleet.changes import Changes
 from ollamad.ollama.names import Name
 from ollamad.ollama.progress import SUCCESS, Record, failed, made, progress
-from ollamad.store.files import Effort
 from ollamad.store.rounds import Settled
+from ollamad.store.ways import Effort
 
 log = structlog.get_logger()
 

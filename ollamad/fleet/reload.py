@@ -12,7 +12,7 @@ import structlog
 from ollamad.config.schema import Config
 from ollamad.errors import OllamadError
 from ollamad.fleet.difference import NEEDS_NEW_OLLAMAD, changed_keys, compare
-from ollamad.fleet.discovery import plan
+from ollamad.fleet.discovery import NO_GPU, plan
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.rolling import Tell, rolling_restart
 from ollamad.gpu.model import Inventory
@@ -33,7 +33,7 @@ async def reload(fleet: Fleet, config: Config, applied: Callable[[Config], None]
     """
     program = find_program(config.ollama.binary, os.environ.get("PATH"))
     inventory = Inventory(fleet.gpus, None)
-    wanted, _ = plan(config.gpus, inventory, "the NVIDIA driver sees no GPU")
+    wanted, _ = plan(config.gpus, inventory, NO_GPU)
     difference = compare([child.plan for child in fleet.children.values()], wanted)
     changed = changed_keys(fleet.config, config)
     facts = {

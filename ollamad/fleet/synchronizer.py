@@ -26,15 +26,15 @@ from ollamad.fleet.tallies import SyncTally
 from ollamad.fleet.wanted import Wanted
 from ollamad.fleet.workers import Workers
 from ollamad.ollama.names import Name, parse
-from ollamad.store.files import Effort, Way
 from ollamad.store.plan import Remove, Role, Rules, Spread
 from ollamad.store.prune import disk_bytes, find_waste, remove_waste
 from ollamad.store.rounds import Rounds, Settled
+from ollamad.store.ways import WAYS, Effort
 
 log = structlog.get_logger()
 
 DAY_S: Final = 86_400.0
-MADE: Final = (Way.LINKED, Way.REFLINKED, Way.COPIED)
+MADE: Final = tuple(way for way, _ in WAYS)
 """The ways in which a blob comes into a store that did not have it."""
 
 

@@ -198,7 +198,7 @@ class Telemetry:
         if inventory.problems:  # it may be one of those that the driver counts, but can't open
             return
         for uuid in missing:
-            self._state.befell(GpuEvent(uuid, GpuEventKind.GONE, "the NVIDIA driver does not list it any more"))
+            self._state.befell(GpuEvent(uuid, GpuEventKind.GONE, "the driver does not list it any more"))
 
     async def _sample(self, uuids: tuple[str, ...]) -> None:
         samples: tuple[Sample, ...] = ()

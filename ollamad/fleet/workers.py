@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final, ParamSpec, TypeVar
 
-from ollamad.store.files import Effort
+from ollamad.store.ways import Effort
 
 P = ParamSpec("P")
 T = TypeVar("T")

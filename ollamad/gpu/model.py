@@ -14,12 +14,14 @@ class Gpu:
     """One device that a child can be pinned to."""
 
     index: int
-    """NVML's index: stable until reboot, and not always CUDA's; for people, never for pinning."""
+    """The driver's index: stable until reboot, and not always CUDA's or HIP's; for people, never for pinning."""
     uuid: str
     """`GPU-…`: what a child is pinned by."""
     name: str
     memory_total_bytes: int | None
     """None where the driver does not say."""
+    pinned_by: str = "CUDA_VISIBLE_DEVICES"
+    """The variable that takes its UUID: by it a process is given this GPU, and none that it does not name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ class Inventory:
 
 
 class GpuProvider(Protocol):
-    """Where GPUs come from. Every call may block, for good on a lost GPU: only `GpuThread` makes them."""
+    """Where GPUs come from: all that ollamad knows of one make of them. docs/EXTENDING.md walks through a new one.
+
+    Every call may block, for good on a lost GPU: only `GpuThread` makes them.
+    """
 
     @property
     def busy_with(self) -> str | None:

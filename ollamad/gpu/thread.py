@@ -120,7 +120,7 @@ class GpuThread:
                 await self._latest.returned.wait()
         except TimeoutError:
             raise GpuSilent(
-                f"the NVIDIA driver has not answered for {self._timeout_s:g} s; it is asked again once it does"
+                f"the GPU driver has not answered for {self._timeout_s:g} s; it is asked again once it does"
                 " (a lost GPU can hang it: see the kernel's log)",
                 self._provider.busy_with,
             ) from None

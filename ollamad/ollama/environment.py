@@ -32,6 +32,13 @@ INHERITED: Final = (
 NO_DEVICE: Final = "-1"
 """No GPU has this number: Ollama's documented way to keep a server on the CPU."""
 
+MAKES: Final = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""The variables that hide GPUs: NVIDIA's, and two of AMD's."""
+READ_WITH: Final[Mapping[str, tuple[str, ...]]] = {
+    "ROCR_VISIBLE_DEVICES": ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"),
+}
+"""What is read after a variable that pins, and chooses among the GPUs that it let through: such a child has none."""
+
 GIB: Final = 1024**3
 LONG_CONTEXT_FROM_BYTES: Final = 23 * GIB
 """VRAM from which Ollama itself (0.33, server/routes.go:2048) gives 32768 tokens."""
@@ -44,8 +51,8 @@ class Placement:
     """Where one child runs."""
 
     child: str
-    gpu_uuids: tuple[str, ...]
-    """Empty for a child on the CPU."""
+    gpu_uuids: Mapping[str, tuple[str, ...]]
+    """The UUIDs of its GPUs, by the variable that pins a process to them; empty for a child on the CPU."""
     port: int
 
 
@@ -73,7 +80,6 @@ def context_length(setting: str | int, child_vram_bytes: tuple[int | None, ...])
 
 def child_environment(own: Mapping[str, str], settings: Ollama, host: Host, placement: Placement) -> dict[str, str]:
     """Every variable of a child. `own` is ollamad's environment, of which little passes."""
-    devices = ",".join(placement.gpu_uuids) or NO_DEVICE
     return {
         **{name: own[name] for name in INHERITED if name in own},
         **settings.env,
@@ -82,8 +88,7 @@ def child_environment(own: Mapping[str, str], settings: Ollama, host: Host, plac
         "HOME": host.home,
         "OLLAMA_HOST": f"127.0.0.1:{placement.port}",
         "OLLAMA_MODELS": host.store,
-        "CUDA_VISIBLE_DEVICES": devices,
-        **({} if placement.gpu_uuids else {"HIP_VISIBLE_DEVICES": NO_DEVICE, "ROCR_VISIBLE_DEVICES": NO_DEVICE}),
+        **_devices(placement),
         "OLLAMA_VULKAN": "0",
         "OLLAMA_NOPRUNE": "1",
         "OLLAMA_CONTEXT_LENGTH": str(host.context_length),
@@ -94,4 +99,13 @@ def child_environment(own: Mapping[str, str], settings: Ollama, host: Host, plac
         "OLLAMA_LOAD_TIMEOUT": f"{settings.load_timeout_s}s",
         "LLAMA_ARG_CACHE_RAM": str(settings.prompt_cache_mib),
         "LLAMA_ARG_FIT_TARGET": str(settings.fit_margin_mib),
+    }
+
+
+def _devices(placement: Placement) -> dict[str, str]:
+    """Its own GPUs and no others, of whatever make."""
+    own = placement.gpu_uuids
+    read = {name for pins in own for name in READ_WITH.get(pins, ())}
+    return {name: NO_DEVICE for name in MAKES if name not in read} | {
+        name: ",".join(uuids) for name, uuids in own.items()
     }

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Final
 
-from ollamad.routing.decide import Need
+from ollamad.routing.decide import Need, Work
 
 
 class Kind(Enum):
@@ -50,22 +50,10 @@ class Named(Enum):
     """At the end of the path."""
 
 
-class Streams(Enum):
-    """Whether the answer comes piece by piece."""
-
-    NEVER = "never"
-    UNLESS_TOLD = "unless told"
-    """Lines of JSON, unless the request says `"stream": false`."""
-    WHEN_ASKED = "when asked"
-    """Server-sent events, when the request says `"stream": true`."""
-
-
 class Effect(Enum):
     """What a request changes."""
 
     NOTHING = "nothing"
-    RUNNERS = "runners"
-    """What the child that takes it has loaded."""
     STORE = "store"
     """The models there are."""
     UNKNOWN = "unknown"
@@ -86,8 +74,9 @@ class Route:
 
     kind: Kind
     named: Named = Named.NOWHERE
-    streams: Streams = Streams.NEVER
     effect: Effect = Effect.NOTHING
+    work: Work = Work.GENERATE
+    """What a runner does for it, where it needs one."""
 
     @cached_property
     def need(self) -> Need:
@@ -113,13 +102,12 @@ class Route:
 
 
 UNKNOWN: Final = Route(Kind.ANY, effect=Effect.UNKNOWN)
-CLOUD: Final = Route(Kind.ANY, Named.MODEL, Streams.UNLESS_TOLD)
+CLOUD: Final = Route(Kind.ANY, Named.MODEL)
 """Inference that a child hands on to ollama.com: any child can, and no GPU is asked for."""
 
 _PLAIN: Final = Route(Kind.ANY)
-_NATIVE: Final = Route(Kind.RUN, Named.MODEL, Streams.UNLESS_TOLD, Effect.RUNNERS)
-_WHOLE: Final = Route(Kind.RUN, Named.MODEL, Streams.NEVER, Effect.RUNNERS)
-_COMPATIBLE: Final = Route(Kind.RUN, Named.MODEL, Streams.WHEN_ASKED, Effect.RUNNERS)
+_RUNS: Final = Route(Kind.RUN, Named.MODEL)
+_EMBEDS: Final = Route(Kind.RUN, Named.MODEL, work=Work.EMBED)
 
 _ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("GET", "/"): _PLAIN,
@@ -131,26 +119,26 @@ _ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("GET", "/api/tags"): Route(Kind.TAGS),
     ("GET", "/api/ps"): Route(Kind.PS),
     ("POST", "/api/show"): Route(Kind.SHOW, Named.MODEL),
-    ("POST", "/api/generate"): _NATIVE,
-    ("POST", "/api/chat"): _NATIVE,
-    ("POST", "/api/embed"): _WHOLE,
-    ("POST", "/api/embeddings"): _WHOLE,
-    ("POST", "/api/pull"): Route(Kind.PULL, Named.MODEL, Streams.UNLESS_TOLD, Effect.STORE),
-    ("POST", "/api/push"): Route(Kind.PUSH, Named.MODEL, Streams.UNLESS_TOLD),
-    ("POST", "/api/create"): Route(Kind.CREATE, Named.MODEL, Streams.UNLESS_TOLD, Effect.STORE),
-    ("POST", "/api/copy"): Route(Kind.COPY, Named.PAIR, Streams.NEVER, Effect.STORE),
-    ("DELETE", "/api/delete"): Route(Kind.DELETE, Named.MODEL, Streams.NEVER, Effect.STORE),
+    ("POST", "/api/generate"): _RUNS,
+    ("POST", "/api/chat"): _RUNS,
+    ("POST", "/api/embed"): _EMBEDS,
+    ("POST", "/api/embeddings"): _EMBEDS,
+    ("POST", "/api/pull"): Route(Kind.PULL, Named.MODEL, Effect.STORE),
+    ("POST", "/api/push"): Route(Kind.PUSH, Named.MODEL),
+    ("POST", "/api/create"): Route(Kind.CREATE, Named.MODEL, Effect.STORE),
+    ("POST", "/api/copy"): Route(Kind.COPY, Named.PAIR, Effect.STORE),
+    ("DELETE", "/api/delete"): Route(Kind.DELETE, Named.MODEL, Effect.STORE),
     ("POST", "/api/me"): _PLAIN,
     ("POST", "/api/signout"): _PLAIN,
     ("POST", "/api/experimental/web_search"): _PLAIN,
     ("POST", "/api/experimental/web_fetch"): _PLAIN,
     ("GET", "/api/experimental/model-recommendations"): _PLAIN,
-    ("POST", "/v1/chat/completions"): _COMPATIBLE,
-    ("POST", "/v1/completions"): _COMPATIBLE,
-    ("POST", "/v1/responses"): _COMPATIBLE,
-    ("POST", "/v1/messages"): _COMPATIBLE,
-    ("POST", "/v1/embeddings"): _WHOLE,
-    ("POST", "/v1/audio/transcriptions"): Route(Kind.RUN, Named.FORM, Streams.NEVER, Effect.RUNNERS),
+    ("POST", "/v1/chat/completions"): _RUNS,
+    ("POST", "/v1/completions"): _RUNS,
+    ("POST", "/v1/responses"): _RUNS,
+    ("POST", "/v1/messages"): _RUNS,
+    ("POST", "/v1/embeddings"): _EMBEDS,
+    ("POST", "/v1/audio/transcriptions"): Route(Kind.RUN, Named.FORM),
     ("GET", "/v1/models"): Route(Kind.MODELS),
 }
 

@@ -20,7 +20,6 @@ PATIENCE_HEADER: Final = "X-Ollamad-Wait-Max"
 """Seconds that the client will wait for a slot."""
 ANY: Final = Request(Need.ANY)
 STORE: Final = Request(Need.STORE)
-EMBEDDING_PATHS: Final = frozenset({"/api/embed", "/api/embeddings", "/v1/embeddings"})
 
 
 def request_of(
@@ -39,7 +38,7 @@ def request_of(
     return Request(
         Need.RUNNER,
         model,
-        work=Work.EMBED if incoming.path in EMBEDDING_PATHS else Work.GENERATE,
+        work=route.work,
         shape=seen.shape if native else "",
         client=client_of(incoming.headers, client_header, incoming.remote or ""),
         priority=_priority(incoming.headers.get(PRIORITY_HEADER, "")),

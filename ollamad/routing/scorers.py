@@ -1,14 +1,17 @@
-"""The terms of the cost: expected seconds to the first token, each by a small function of its own."""
+"""The terms of the cost: expected seconds to the first token, each by a small function of its own.
+
+What else should count against a child is one more row of `PRESSURES`.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from ollamad.routing.decision import Standing
 from ollamad.routing.memory import Memory
 from ollamad.routing.prefixes import BLOCK_BYTES
 from ollamad.routing.request import Request, Work
-from ollamad.routing.snapshot import ChildView, GpuView
+from ollamad.routing.snapshot import ChildView
 
 COMPANY: Final = 0.35
 """How much slower a prompt is read for each other request on the child: they share its GPU."""
@@ -49,21 +52,50 @@ def prefill_s(request: Request, child: ChildView, per_s: float, tokens: float, m
     return tokens * new_bytes / max(1, request.prompt_bytes) / per_s
 
 
-def pressure_s(request: Request, child: ChildView, prefill: float, stale_before_s: float) -> float:
-    """What else slows it: other requests on the child, work that is not ours, heat."""
-    company = child.in_flight * max(COMPANY_MIN_S, COMPANY * prefill) if child.in_flight else 0.0
-    found = min(COMPANY_MAX_S, company)
+class Scorer(Protocol):
+    """One reason why the first token comes later from a child, as seconds; 0 where it does not hold.
+
+    Pure, and cheap: every decision asks it of every child that could take the request. docs/EXTENDING.md adds one.
+    """
+
+    def __call__(self, request: Request, child: ChildView, prefill: float, stale_before_s: float, /) -> float:
+        """`prefill`: seconds to read the whole prompt there. A sample from before `stale_before_s` says nothing."""
+
+
+def company_s(_request: Request, child: ChildView, prefill: float, _stale_before_s: float, /) -> float:
+    """Other requests on the child."""
+    return min(COMPANY_MAX_S, child.in_flight * max(COMPANY_MIN_S, COMPANY * prefill)) if child.in_flight else 0.0
+
+
+def gpus_s(_request: Request, child: ChildView, _prefill: float, stale_before_s: float, /) -> float:
+    """Work on its GPUs that is not ours, and heat.
+
+    A busy GPU is no news while our own requests are on it: one stream alone reads as 100 %.
+    """
+    found = 0.0
     for gpu in child.gpus:
-        if gpu.sampled_at_s is not None and gpu.sampled_at_s >= stale_before_s:
-            found += _gpu_pressure_s(gpu, child)
-    if len(child.gpus) > 1 and request.work is Work.GENERATE:
-        found += WIDE_S
+        if gpu.sampled_at_s is None or gpu.sampled_at_s < stale_before_s:
+            continue
+        if not child.in_flight:
+            smoothed = gpu.utilization_smoothed_percent
+            found += FOREIGN_MAX_S * ((gpu.utilization_percent if smoothed is None else smoothed) or 0) / 100
+        if gpu.throttled if gpu.throttled is not None else (gpu.temperature_c or 0) >= HOT_C:
+            found += HOT_S
     return found
 
 
-def _gpu_pressure_s(gpu: GpuView, child: ChildView) -> float:
-    """A busy GPU is no news while our own requests are on it: one stream alone reads as 100 %."""
-    percent = gpu.utilization_percent if gpu.utilization_smoothed_percent is None else gpu.utilization_smoothed_percent
-    foreign_s = 0.0 if child.in_flight else FOREIGN_MAX_S * (percent or 0) / 100
-    throttled = gpu.throttled if gpu.throttled is not None else (gpu.temperature_c or 0) >= HOT_C
-    return foreign_s + (HOT_S if throttled else 0.0)
+def wide_s(request: Request, child: ChildView, _prefill: float, _stale_before_s: float, /) -> float:
+    """Several GPUs: see `WIDE_S`."""
+    return WIDE_S if len(child.gpus) > 1 and request.work is Work.GENERATE else 0.0
+
+
+PRESSURES: Final[tuple[Scorer, ...]] = (company_s, gpus_s, wide_s)
+"""What makes up the term `pressure`."""
+
+
+def pressure_s(request: Request, child: ChildView, prefill: float, stale_before_s: float) -> float:
+    """All that slows a child beside loading, waiting and the prompt itself."""
+    found = 0.0
+    for scorer in PRESSURES:
+        found += scorer(request, child, prefill, stale_before_s)
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ollamad.routing.snapshot import GpuView, Snapshot
+from ollamad.status.age import age_s
 from ollamad.status.exposition import Exposition, Labels
 
 Reading = Callable[[GpuView], float | None]
@@ -47,10 +48,7 @@ def put_gpus(page: Exposition, snapshot: Snapshot) -> None:
     page.gauge(
         "ollamad_gpu_sample_age_seconds",
         "How old its readings are.",
-        [
-            (_labels(gpu), None if gpu.sampled_at_s is None else round(snapshot.taken_at_s - gpu.sampled_at_s, 3))
-            for gpu in gpus
-        ],
+        [(_labels(gpu), age_s(gpu.sampled_at_s, snapshot.taken_at_s)) for gpu in gpus],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ollamad import __version__
 from ollamad.routing.snapshot import ChildView, GpuView, LoadView, Snapshot
+from ollamad.status.age import age_s
 
 SCHEMA: Final = 1
 
@@ -58,14 +59,14 @@ def _child(child: ChildView, now_s: float) -> dict[str, Any]:
         "changes_in_s": _until(child.next_s, now_s),
         "pinning": None if child.pinning is None else {"proof": child.pinning.proof.value, "text": child.pinning.text},
         "outdated": child.outdated,
-        "ready_for_s": _age(child.ready_since_s, now_s),
+        "ready_for_s": age_s(child.ready_since_s, now_s),
         "in_flight": child.in_flight,
         "slots": child.slots,
         "streams": [
             {
                 "model": stream.model,
-                "age_s": _age(stream.since_s, now_s),
-                "silent_s": _age(stream.heard_s, now_s),
+                "age_s": age_s(stream.since_s, now_s),
+                "silent_s": age_s(stream.heard_s, now_s),
                 "held": stream.held,
             }
             for stream in child.streams
@@ -76,12 +77,12 @@ def _child(child: ChildView, now_s: float) -> dict[str, Any]:
                 "size_bytes": resident.size_bytes,
                 "vram_bytes": resident.vram_bytes,
                 "expires_at": resident.expires_at,
-                "loaded_for_s": _age(resident.since_s, now_s),
+                "loaded_for_s": age_s(resident.since_s, now_s),
                 "options": resident.shape,
             }
             for resident in child.residents
         ],
-        "models_age_s": _age(child.residents_at_s, now_s),
+        "models_age_s": age_s(child.residents_at_s, now_s),
         "models_max": child.models_max,
         "load": None if child.load is None else _load(child.load, now_s),
         "kind": child.kind,
@@ -92,7 +93,7 @@ def _child(child: ChildView, now_s: float) -> dict[str, Any]:
 
 
 def _load(load: LoadView, now_s: float) -> dict[str, Any]:
-    return {"model": load.model, "age_s": _age(load.since_s, now_s), "evicts": list(load.evicts)}
+    return {"model": load.model, "age_s": age_s(load.since_s, now_s), "evicts": list(load.evicts)}
 
 
 def _gpu(gpu: GpuView, now_s: float) -> dict[str, Any]:
@@ -110,14 +111,10 @@ def _gpu(gpu: GpuView, now_s: float) -> dict[str, Any]:
         "power_w": gpu.power_w,
         "throttled": gpu.throttled,
         "quarantined": gpu.quarantined,
-        "sample_age_s": _age(gpu.sampled_at_s, now_s),
+        "sample_age_s": age_s(gpu.sampled_at_s, now_s),
         "error": gpu.error,
     }
 
 
 def _until(then_s: float | None, now_s: float) -> float | None:
     return None if then_s is None else round(max(0.0, then_s - now_s), 3)
-
-
-def _age(since_s: float | None, now_s: float) -> float | None:
-    return None if since_s is None else round(now_s - since_s, 3)

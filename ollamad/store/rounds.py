@@ -16,8 +16,6 @@ from pathlib import Path
 from ollamad.errors import StoreError
 from ollamad.store import memory as memories
 from ollamad.store.files import (
-    Effort,
-    Way,
     clear_left,
     explained,
     make_folders,
@@ -42,6 +40,7 @@ from ollamad.store.plan import (
     trusted,
 )
 from ollamad.store.scrub import scrub
+from ollamad.store.ways import Effort, Way
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from ollamad.errors import StoreError
-from ollamad.store.files import Effort, explained, hash_of, replace_blob
+from ollamad.store.files import explained, replace_blob
 from ollamad.store.inventory import blob_size, read
 from ollamad.store.layout import BLOBS, blob_file
+from ollamad.store.ways import CHUNK_BYTES, Effort
 
 
 def scrub(roots: Mapping[str, Path], writing: Mapping[str, threading.Lock], effort: Effort) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ def _is_sound(root: Path, digest: str, known: dict[tuple[int, int], bool], effor
         facts = path.stat()
         identity = (facts.st_dev, facts.st_ino)
         if identity not in known:
-            known[identity] = hash_of(path, effort.stopped) == digest
+            known[identity] = _hash_of(path, effort) == digest
         return known[identity]
 
 
@@ -60,3 +62,13 @@ def _mend(
                 replace_blob(root, roots[store], digest, size, effort)
             return
     raise StoreError(f"the blob {digest[:12]} is corrupt, and no store has a sound one; pull its model again")
+
+
+def _hash_of(path: Path, effort: Effort) -> str:
+    """The SHA-256 of a file, in hex. Raises OSError, and StoreError when it was stopped."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            effort.go_on()
+            found.update(chunk)
+    return found.hexdigest()

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ollamad.errors import NoAnswer
+from ollamad.upstream.early import EARLY_MAX_BYTES, Early
 from ollamad.upstream.framing import Body, Chunked, body_of, chunk
 from ollamad.upstream.head import Field, Head, HeadReader
 from ollamad.upstream.tail import Tail
 
-EARLY_MAX_BYTES: Final = 65_536
-"""What may come before there is a client to write to; then reading pauses."""
 LOOKS: Final = 4
 """How often one silence that is too long is looked at."""
 SILENT: Final = -1
@@ -82,7 +81,7 @@ class Reply:
         """How often `_look` has found that nothing has come since."""
         self._head_reader: HeadReader | None = HeadReader(head_max_bytes)
         self._body: Body | None = None
-        self._early: _Early | None = None
+        self._early: Early | None = None
         self._write: Write | None = None
         self._whole: Whole | None = None
         self._out_chunked = False
@@ -236,7 +235,7 @@ class Reply:
     def _keep(self, data: bytes, pieces: list[bytes], *, as_is: bool) -> None:
         """Keep what can't be written yet."""
         if self._early is None:
-            self._early = _Early()
+            self._early = Early()
         if self._early.add(data, pieces, as_is=as_is) > EARLY_MAX_BYTES:
             self._source.pause()
         if (pieces or self.done) and not self._begun:
@@ -281,24 +280,3 @@ class Reply:
             await self._waiter
         finally:
             self._waiter = None
-
-
-class _Early:
-    """What has come of a body before there is somebody to write it to."""
-
-    __slots__ = ("_size", "as_is", "pieces", "raw")
-
-    def __init__(self) -> None:
-        self.raw = b""
-        """As it came; complete only while `as_is`."""
-        self.pieces: list[bytes] = []
-        self.as_is = True
-        self._size = 0
-
-    def add(self, data: bytes, pieces: list[bytes], *, as_is: bool) -> int:
-        """Keep one piece of the connection's; gives how much is kept."""
-        self.as_is = self.as_is and as_is
-        self.raw = self.raw + data if self.as_is else b""
-        self.pieces += pieces
-        self._size += len(data)
-        return self._size

@@ -23,6 +23,7 @@ from tests.support.fake_nvml import (
 __all__ = ["fake_nvml_library", "make_driver", "start"]
 
 ZERO, ONE = fake_uuid(0), fake_uuid(1)
+PINNED: Final = {"pinned_by": "CUDA_VISIBLE_DEVICES"}
 HANGS_AFTER_S: Final = 1.0
 
 
@@ -30,8 +31,8 @@ def test_every_gpu_is_found_with_its_uuid_name_and_memory(start: Start, make_dri
     driver = make_driver(FakeGpu(), FakeGpu(uuid="GPU-abc", name="NVIDIA A100", total_bytes=40 * GIB))
     assert start(driver.env()).discover() == {
         "gpus": [
-            {"index": 0, "uuid": ZERO, "name": "NVIDIA H100 80GB HBM3", "memory_total_bytes": 80 * GIB},
-            {"index": 1, "uuid": "GPU-abc", "name": "NVIDIA A100", "memory_total_bytes": 40 * GIB},
+            {"index": 0, "uuid": ZERO, "name": "NVIDIA H100 80GB HBM3", "memory_total_bytes": 80 * GIB, **PINNED},
+            {"index": 1, "uuid": "GPU-abc", "name": "NVIDIA A100", "memory_total_bytes": 40 * GIB, **PINNED},
         ],
         "driver_version": "570.124.06",
         "problems": [],
@@ -78,7 +79,7 @@ def test_discovery_does_without_what_a_driver_does_not_say(start: Start, make_dr
     driver.set_fault(0, Call.MEMORY, Code.NOT_SUPPORTED)
     driver.set_driver_fault(DriverCall.DRIVER_VERSION, Code.UNKNOWN)
     assert start(driver.env()).discover() == {
-        "gpus": [{"index": 0, "uuid": ZERO, "name": "unnamed GPU", "memory_total_bytes": None}],
+        "gpus": [{"index": 0, "uuid": ZERO, "name": "unnamed GPU", "memory_total_bytes": None, **PINNED}],
         "driver_version": None,
         "problems": [],
     }

@@ -100,7 +100,7 @@ http {{
     }}
 }}
 """
-"""What README.md tells people to write, and what it takes to run nginx beside a test."""
+"""What docs/DEPLOY.md tells people to write, and what it takes to run nginx beside a test."""
 
 
 @asynccontextmanager

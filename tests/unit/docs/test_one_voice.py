@@ -88,6 +88,33 @@ def test_every_link_of_a_page_leads_to_a_file_that_is_there(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_decisions_are_numbered_from_one_without_a_gap_and_each_title_has_its_number() -> None:
+    pages = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [page.name[:5] for page in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
+    for number, page in enumerate(pages, start=1):
+        assert page.read_text().startswith(f"# {number}. "), page.name
+
+
+def test_every_room_has_a_row_on_the_page_of_floors() -> None:
+    text = (ROOT / "docs/ARCHITECTURE.md").read_text()
+    rooms = [path for path in (ROOT / "ollamad").iterdir() if path.is_dir() and not path.name.startswith("_")]
+    modules = [path for path in (ROOT / "ollamad").glob("*.py") if not path.name.startswith("_")]
+    missing = [path.name for path in rooms if f"`{path.name}/`" not in text]
+    assert missing + [path.name for path in modules if f"`{path.name}`" not in text] == []
+
+
+def modules_named(text: str) -> Iterator[str]:
+    """What a page calls `room/module.py`, and so must be there."""
+    rooms = "|".join(path.name for path in (ROOT / "ollamad").iterdir() if path.is_dir())
+    yield from re.findall(rf"`(?:ollamad/)?((?:{rooms})/[\w/]+\.py)`", text)
+
+
+@each_page
+def test_every_module_that_a_page_names_is_there(page: Path) -> None:
+    for name in modules_named(page.read_text()):
+        assert (ROOT / "ollamad" / name).exists(), name
+
+
 def events() -> Iterator[tuple[str, str, frozenset[str]]]:
     """Every log event that the code has as a text: where, the event, its fields."""
     for path in sorted((ROOT / "ollamad").rglob("*.py")):

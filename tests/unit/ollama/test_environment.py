@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from ollamad.config.checks import FIXED_VARIABLES, OWNED_VARIABLES
 from ollamad.config.schema import Ollama
-from ollamad.ollama.environment import INHERITED, Host, Placement, child_environment, context_length
+from ollamad.ollama.environment import INHERITED, MAKES, Host, Placement, child_environment, context_length
 
 HOST = Host(instance="i1", home="/home/o", store="/models", context_length=8192)
-GPU = Placement("gpu0", ("GPU-aa",), 11_500)
-WIDE = Placement("gpu2+3", ("GPU-cc", "GPU-dd"), 11_501)
-CPU = Placement("cpu0", (), 11_502)
+GPU = Placement("gpu0", {"CUDA_VISIBLE_DEVICES": ("GPU-aa",)}, 11_500)
+WIDE = Placement("gpu2+3", {"CUDA_VISIBLE_DEVICES": ("GPU-cc", "GPU-dd")}, 11_501)
+CPU = Placement("cpu0", {}, 11_502)
 
 UNWANTED = (
     "HTTP_PROXY",
@@ -63,6 +63,8 @@ def test_a_childs_environment_is_complete_and_as_configured() -> None:
         "OLLAMA_HOST": "127.0.0.1:11500",
         "OLLAMA_MODELS": "/models",
         "CUDA_VISIBLE_DEVICES": "GPU-aa",
+        "HIP_VISIBLE_DEVICES": "-1",
+        "ROCR_VISIBLE_DEVICES": "-1",
         "OLLAMA_VULKAN": "0",
         "OLLAMA_NOPRUNE": "1",
         "OLLAMA_CONTEXT_LENGTH": "8192",
@@ -78,6 +80,12 @@ def test_a_childs_environment_is_complete_and_as_configured() -> None:
 
 def test_a_wide_child_sees_its_gpus_in_their_order_and_no_other() -> None:
     assert child_environment({}, Ollama(), HOST, WIDE)["CUDA_VISIBLE_DEVICES"] == "GPU-cc,GPU-dd"
+
+
+def test_a_child_on_a_gpu_of_amd_has_no_variable_that_would_choose_among_its_gpus_again() -> None:
+    placement = Placement("gpu0", {"ROCR_VISIBLE_DEVICES": ("GPU-aa",)}, 11_500)
+    environment = child_environment({}, Ollama(), HOST, placement)
+    assert {name: value for name, value in environment.items() if name in MAKES} == {"ROCR_VISIBLE_DEVICES": "GPU-aa"}
 
 
 def test_a_cpu_child_sees_no_device_of_any_make() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.ollama.routes import CLOUD, UNKNOWN, Body, Effect, Kind, Named, Streams, is_forwarded, route_of
-from ollamad.routing.decide import Need
+from ollamad.ollama.routes import CLOUD, UNKNOWN, Body, Effect, Kind, Named, is_forwarded, route_of
+from ollamad.routing.decide import Need, Work
 
 DIGEST = f"sha256:{'ab' * 32}"
 
@@ -50,12 +50,9 @@ def test_inference_needs_a_runner_and_is_kept_so_that_it_can_go_elsewhere(path: 
     assert route.elsewhere_on_5xx
 
 
-@pytest.mark.parametrize(
-    ("paths", "streams"),
-    [(NATIVE, Streams.UNLESS_TOLD), (COMPATIBLE, Streams.WHEN_ASKED), (WHOLE, Streams.NEVER)],
-)
-def test_inference_streams_as_its_api_has_it(paths: tuple[str, ...], streams: Streams) -> None:
-    assert {route_of("POST", path).streams for path in paths} == {streams}
+def test_embeddings_take_milliseconds_in_a_slot_and_all_other_inference_takes_longer() -> None:
+    embeds = {path for path in NATIVE + COMPATIBLE + WHOLE if route_of("POST", path).work is Work.EMBED}
+    assert embeds == {"/api/embed", "/api/embeddings", "/v1/embeddings"}
 
 
 @pytest.mark.parametrize(("method", "path", "kind"), CHANGES)

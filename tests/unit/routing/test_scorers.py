@@ -7,11 +7,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from ollamad.routing.decide import Request, Standing
+from ollamad.routing import scorers
+from ollamad.routing.decide import Request, Standing, decide
 from ollamad.routing.prefixes import BLOCK_BYTES, prefix_of
-from ollamad.routing.scorers import prefill_s, pressure_s, standing_of
+from ollamad.routing.scorers import PRESSURES, Scorer, prefill_s, pressure_s, standing_of
 from ollamad.routing.snapshot import ChildView, GpuView, LoadView
-from tests.support.scene import EMBED, NOW_S, RUN, M, child, memory
+from tests.support.scene import EMBED, NOW_S, RUN, M, child, fleet, memory
 
 SHAPED = replace(RUN, shape="shape")
 LOADS = LoadView(M, "", NOW_S)
@@ -105,3 +106,22 @@ def test_one_gpu_is_not_wide_and_an_embedding_does_not_mind_width() -> None:
 def of_gpus(*gpus: GpuView, in_flight: int = 0, request: Request = RUN) -> float:
     view = msgspec.structs.replace(child("a", busy=in_flight), gpus=gpus)
     return pressure_s(request, view, 0.0, NOW_S - 1)
+
+
+def far_s(_request: Request, child: ChildView, _prefill: float, _stale_before_s: float, /) -> float:
+    """A scorer as small as one can be."""
+    return 0.5 if child.id == "far" else 0.0
+
+
+def test_one_more_scorer_decides_and_shows_in_the_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign: Scorer = far_s  # what mypy holds it to
+    snapshot = fleet(child("far", M), child("near", M))
+    assert decide(RUN, snapshot, memory(), 0.0).child == "far"
+    monkeypatch.setattr(scorers, "PRESSURES", (*PRESSURES, foreign))
+    decision = decide(RUN, snapshot, memory(), 0.0)
+    assert decision.child == "near"
+    assert "pressure 0.50" in decision.explain()["far"]
+
+
+def test_a_scorer_finds_nothing_against_a_child_that_is_idle_and_of_which_nothing_is_known() -> None:
+    assert [scorer(RUN, child("a", M), 0.1, 0.0) for scorer in PRESSURES] == [0.0] * len(PRESSURES)

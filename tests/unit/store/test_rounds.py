@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from ollamad.errors import StoreError
-from ollamad.store import files as store_files
-from ollamad.store.files import Effort, Way, place_blob, write_manifest
+from ollamad.store import ways as store_ways
+from ollamad.store.files import place_blob, write_manifest
 from ollamad.store.plan import Role, Rules
 from ollamad.store.rounds import Rounds, Settled, Store
+from ollamad.store.ways import Effort, Way
 from tests.support.stores import digest_of, disk_bytes, files, key, manifest_path, put_blob, put_model
 
 NOW_S = 1_800_000_000.0
@@ -242,7 +243,7 @@ def test_a_full_disk_leaves_the_store_as_it_was_and_the_next_round_mends_it(
 @pytest.mark.usefixtures("no_links")
 def test_a_copy_that_would_fill_the_disk_is_not_begun(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
     put_model(three.root["a"], "m", b"config", b"weights")
-    monkeypatch.setattr(store_files, "FREE_BYTES", 1 << 60)
+    monkeypatch.setattr(store_ways, "FREE_BYTES", 1 << 60)
     assert "its disk has" in problems(three.round())
     assert files(three.root["b"]) == {}
 
