@@ -39,7 +39,9 @@ REQUEST_ID_MAX: Final = 128
 ID_HEADER: Final = "X-Request-Id"
 LACKS: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST)
 """What a child may say of a model that it can't find."""
-NOBODY: Final = frozenset[tuple[str, int]]()
+Tried = frozenset[tuple[str, int]]
+"""Children by name and life."""
+NOBODY: Final[Tried] = frozenset()
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -159,17 +161,18 @@ class Handler:
         """Try children until one answers; a 5xx of a child is told only when no other does better."""
         attempts_max = self._settings.attempts_max if job.may_go_again else 1
         tried = await self._as_one.lacking(job.model) if self._as_one.may_lack(job.model) else NOBODY
+        missed = here = NOBODY
         refused: Refused | None = None
         looked = False
         for left in reversed(range(attempts_max)):
-            request = replace(job.request, tried=tried) if tried else job.request
             try:
-                async with self._fleet.lease(request, wait=refused is None) as lease:
+                async with self._fleet.lease(self._for_others(job, tried, missed), wait=refused is None) as lease:
+                    here = frozenset({(lease.child, lease.life)})
                     outcome = await self._try(job, lease, may_be_scan=bool(left) and not looked)
                     if outcome is None:
                         looked = True
                         continue
-                    tried |= {(lease.child, lease.life)}
+                    tried |= here
             except CapacityError:
                 if refused is None:
                     raise
@@ -178,11 +181,21 @@ class Handler:
                 if not left:
                     raise
                 log.warning("request sent again", model=job.model, reason=str(error))
+                missed |= here
                 continue
             if not isinstance(outcome, Refused):
                 return outcome
             refused = outcome
         return refused.response() if refused else error_response(job.incoming.path, 502, "no child could answer")
+
+    def _for_others(self, job: _Job, tried: Tried, missed: Tried) -> Request:
+        """The request as it is sent next: to none that refused it, and to one that hung up only where nobody else is.
+
+        A child that hangs up on requests may well answer the probe in between, and would be asked again and again.
+        """
+        if missed and self._fleet.has_another(tried | missed):
+            tried |= missed
+        return replace(job.request, tried=tried) if tried else job.request
 
     async def _upset_scan(self, job: _Job, answer: Answer) -> bool:
         """Whether a child says that it lacks a model which is there: its scan of the store was upset.

@@ -137,6 +137,28 @@ async def test_a_child_that_hangs_up_is_passed_over(daemons: Daemons, odd_ollama
     assert [(status, headers["X-Ollamad-Child"]) for status, headers, _ in answers] == [(200, "cpu1")] * 2
 
 
+async def test_a_child_that_hangs_up_is_not_asked_the_same_again_though_it_answers_its_probes(
+    daemons: Daemons, odd_ollama: Path, orders: Orders
+) -> None:
+    orders.give("all.wait")
+    config = odd(orders, supervision={"resident_interval_s": 0.02})
+    async with daemons.run(odd_ollama, config) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
+        await daemon.until_ready(2)
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(_post(session, ASK)) for _ in range(2)]
+            await until(lambda: set(orders.seen()) == {"cpu0", "cpu1"}, daemon.explain)
+            orders.give("cpu0.hang-up")
+            orders.give("cpu1.wait")
+            orders.take_back("all.wait")
+            await until(lambda: daemon.said("request sent again"), daemon.explain)
+            for _ in range(3):
+                await daemon.until_ready(2)  # it answers its probe, and so could be asked
+                await asyncio.sleep(0.1)
+            orders.take_back("cpu1.wait")
+    assert [(answer.result()[0], answer.result()[1]["X-Ollamad-Child"]) for answer in asked] == [(200, "cpu1")] * 2
+    assert len(daemon.said("request sent again")) == 1
+
+
 async def test_a_child_s_500_is_told_only_when_no_other_child_does_better(
     daemons: Daemons, odd_ollama: Path, orders: Orders
 ) -> None:

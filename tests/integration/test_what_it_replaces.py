@@ -66,11 +66,16 @@ async def test_chats_that_overlap_use_both_children(daemons: Daemons, ollama_bin
     async with daemons.run(ollama_binary, store=model_store) as daemon:
         await daemon.until_ready(2)
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(2) as users:
-            await asyncio.gather(*(loop.run_in_executor(users, one_client, daemon.base_url) for _ in range(2)))
-        served = [event["child"] for event in daemon.said("request") if event["path"] == "/api/chat"]
-        assert len(served) == 10
-        assert set(served) == {"cpu0", "cpu1"}
+
+        async def both_have_served() -> bool:
+            with ThreadPoolExecutor(2) as users:
+                await asyncio.gather(*(loop.run_in_executor(users, one_client, daemon.base_url) for _ in range(2)))
+            return {event["child"] for event in daemon.said("request") if event["path"] == "/api/chat"} == {
+                "cpu0",
+                "cpu1",
+            }
+
+        await until(both_have_served, daemon.explain)  # the two need not overlap on a busy machine
 
 
 NGINX = """\
