@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,15 +32,21 @@ async def aclosing(client: ollama.AsyncClient) -> AsyncIterator[ollama.AsyncClie
 
 
 @pytest.fixture
-async def daemon(daemons: Daemons, ollama_binary: Path, model_store: Path) -> AsyncIterator[Daemon]:
-    async with daemons.run(ollama_binary, store=model_store) as running:
+def store(model_store: Path, tmp_path: Path) -> Path:
+    """A copy: what is refused as an upload stays in Ollama's store under its own digest."""
+    return shutil.copytree(model_store, tmp_path / "store")
+
+
+@pytest.fixture
+async def daemon(daemons: Daemons, ollama_binary: Path, store: Path) -> AsyncIterator[Daemon]:
+    async with daemons.run(ollama_binary, store=store) as running:
         await running.until_ready(2)
         yield running
 
 
 @pytest.fixture
-async def bare(ollama_binary: Path, model_store: Path, tmp_path: Path) -> AsyncIterator[BareOllama]:
-    async with bare_ollama(ollama_binary, model_store, tmp_path / "bare-home") as running:
+async def bare(ollama_binary: Path, store: Path, tmp_path: Path) -> AsyncIterator[BareOllama]:
+    async with bare_ollama(ollama_binary, store, tmp_path / "bare-home") as running:
         yield running
 
 

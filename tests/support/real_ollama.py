@@ -21,7 +21,7 @@ from tests.support.reciting import TEMPLATE, WORDS, write_reciting_model
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
 RECITE: Final = "recite:latest"
@@ -55,13 +55,19 @@ def ollama_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
-def model_store(ollama_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An OLLAMA_MODELS directory with RECITE and RECITE_B. A test that writes to it copies it first."""
+def model_store(ollama_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An OLLAMA_MODELS directory with RECITE and RECITE_B. A test that writes to it copies it first, or all fail."""
     scratch = tmp_path_factory.mktemp("model-store")
     store = scratch / "store"
     with ThreadPoolExecutor(1) as apart:  # a loop of its own, that the test's loop knows nothing of
         apart.submit(asyncio.run, _fill(ollama_binary, store, scratch)).result()
-    return store
+    before = _blobs_and_manifests(store)
+    yield store
+    assert _blobs_and_manifests(store) == before, "a test has written to the store that all tests share"
+
+
+def _blobs_and_manifests(store: Path) -> set[Path]:
+    return {path for part in ("blobs", "manifests") for path in (store / part).rglob("*") if path.is_file()}
 
 
 async def _fill(binary: Path, store: Path, scratch: Path) -> None:
