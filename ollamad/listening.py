@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -51,7 +50,7 @@ def address_of(key: str, text: str, inherited: Sequence[socket.socket]) -> Addre
     wanted = parse_address(text)
     found = [Address(*one.getsockname()[:2]) for one in inherited]
     for address in found:
-        if _is_loopback(wanted) and not _is_loopback(address):
+        if wanted.is_loopback and not address.is_loopback:
             why = f"but systemd hands over {address}, which others can reach: say so here, too"
             raise ConfigError((Problem(key, why, text, "ollamad.socket"),))
     if found and str(found[0]) != text:
@@ -99,13 +98,6 @@ def _address_of_ours(address: Address, key: str) -> Iterator[None]:
             f"can't listen on {address} ([{key.replace('.', '] ')}): {error.strerror or error}{holder};"
             f" stop that, or choose another address, such as --set {key}={Address(address.host, address.port + 1)}"
         ) from error
-
-
-def _is_loopback(address: Address) -> bool:
-    try:
-        return ipaddress.ip_address(address.host).is_loopback
-    except ValueError:
-        return address.host == "localhost"
 
 
 def _holder(port: int) -> str:

@@ -242,10 +242,6 @@ class Fleet:
         now_s = time.monotonic()
         return Snapshot(now_s, self._sight.views(self.config, now_s), self._dispatcher.waiting, self._stopping)
 
-    def has_another(self, than: Collection[tuple[str, int]]) -> bool:
-        """Whether a child takes requests that is none of these, by name and life."""
-        return any(child.routable and (child.id, child.life) not in than for child in self.snapshot().children)
-
     def whole_snapshot(self) -> Snapshot:
         """What is true now, with the children's streams and the GPUs that have no child."""
         bare = self.snapshot()

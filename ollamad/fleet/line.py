@@ -133,7 +133,7 @@ class Line:
             refuse_while_stopping(snapshot)
             now_s = time.monotonic()
             until_s = asked_s + patience_s
-            if not _has_candidate(request, snapshot):
+            if not snapshot.has_another(request.tried):
                 lost_s = asked_s if request.tried else max(asked_s, self._routable_s)
                 ready_s = lost_s + (limits.ready_wait_s if wait else 0.0)
                 if now_s >= ready_s:
@@ -181,7 +181,3 @@ class Line:
         for granted in self._granted.values():
             if not granted.done():
                 granted.set_exception(stopping())
-
-
-def _has_candidate(request: Request, snapshot: Snapshot) -> bool:
-    return any(child.routable and (child.id, child.life) not in request.tried for child in snapshot.children)

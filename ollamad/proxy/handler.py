@@ -193,7 +193,7 @@ class Handler:
 
         A child that hangs up on requests may well answer the probe in between, and would be asked again and again.
         """
-        if missed and self._fleet.has_another(tried | missed):
+        if missed and self._fleet.snapshot().has_another(tried | missed):
             tried |= missed
         return replace(job.request, tried=tried) if tried else job.request
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -145,6 +145,10 @@ class Snapshot:
     """The machine's GPUs that have no child; only for those who look, routing has no use for them."""
     derived: dict[tuple[str, ...], float] = field(default_factory=dict, compare=False, repr=False)
     """What was worked out from it already, by whoever did; it can't change while the snapshot does not."""
+
+    def has_another(self, than: Collection[tuple[str, int]]) -> bool:
+        """Whether a child takes requests that is none of these, by name and life."""
+        return any(child.routable and (child.id, child.life) not in than for child in self.children)
 
     def copies(self, model: str) -> int:
         """How many children that can be used have this model."""
