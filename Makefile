@@ -11,7 +11,7 @@ SAY := printf '\033[1m•\033[0m %s\n'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test test-systemd check clean lock dist environment bench bench-supervision bench-live bench-routing
+.PHONY: help run test test-systemd check clean lock dist environment bench bench-supervision bench-sync bench-live bench-routing
 .PHONY: bench-relay bench-relay-many bench-relay-leaks bench-relay-failover bench-relay-overload bench-status soak fuzz
 .PHONY: attacks mutation
 MAKEFLAGS += --no-print-directory
@@ -22,6 +22,7 @@ help:
 	@echo 'make test-systemd        the service, under a real systemd and a newer one; as root'
 	@echo 'make check   the checks alone: ruff, mypy, import-linter'
 	@echo 'make bench-supervision   what supervision costs, and how fast a dead child is back'
+	@echo 'make bench-sync          what it takes to give a model to eight stores, beside cp'
 	@echo 'make bench-live          simulated GPUs behind real nginx and behind ollamad, side by side'
 	@echo 'make bench-routing       routing beside what nginx does, in virtual time (ARGS="half --seed 2")'
 	@echo 'make bench-relay         what a streamed chunk and a request cost, beside nginx, HAProxy and plain aiohttp'
@@ -67,6 +68,8 @@ check: environment
 # into the cache of the demo: nothing is installed, and it needs no root.
 bench-supervision:
 	@$(MAKE) -s bench PART=supervision
+bench-sync:
+	@$(MAKE) -s bench PART=sync
 bench-status:
 	@$(MAKE) -s bench PART=status
 bench-live:
