@@ -80,9 +80,11 @@ class Soak:
         while time.monotonic() < until_s:
             fault = self._luck.choice(faults)
             self.made[fault.__name__] += 1
+            print(f"{time.strftime('%H:%M:%S')} {self._fleet.name}: {fault.__name__}", file=sys.stderr, flush=True)
             try:
                 await make(fault, self._fleet, self.clients, self._luck)
             except NotMended as error:
+                print(f"{time.strftime('%H:%M:%S')} {error}", file=sys.stderr, flush=True)
                 self.clients.seen.violated(str(error))
             await asyncio.sleep(self._luck.uniform(*PAUSE_S))
 

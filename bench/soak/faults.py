@@ -20,6 +20,8 @@ from tests.support.fake_nvml import Call
 Fault = Callable[[Fleet, Clients, random.Random], Awaitable[None]]
 MENDED_WITHIN_S: Final = 60.0
 """Until every child is ready again. A hang is only believed after some seconds, and a restart drains first."""
+ENDS_WITHIN_S: Final = 120.0
+"""What an operator asked for. A rolling restart drains each child, and each may have to be found hung first."""
 
 
 class NotMended(Exception):
@@ -28,14 +30,17 @@ class NotMended(Exception):
 
 async def make(fault: Fault, fleet: Fleet, clients: Clients, luck: random.Random) -> None:
     """Make one, and wait until every child is ready again. Raises NotMended."""
-    await fault(fleet, clients, luck)
+    step = "did not end"
     try:
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            await fault(fleet, clients, luck)
+        step = "was not mended"
         async with asyncio.timeout(MENDED_WITHIN_S):
             while not await _whole(fleet):
                 await asyncio.sleep(0.1)
     except TimeoutError as error:
         children = [(one["id"], one["phase"], one["reason"]) for one in (await fleet.daemon.status())["children"]]
-        raise NotMended(f"{fleet.name} after {fault.__name__}: {children}") from error
+        raise NotMended(f"{fleet.name}: {fault.__name__} {step}: {children}") from error
 
 
 async def _whole(fleet: Fleet) -> bool:
