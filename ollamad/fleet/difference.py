@@ -55,6 +55,18 @@ def changed_keys(before: Config, after: Config) -> tuple[str, ...]:
     return tuple(key for key in new if old[key] != new[key])
 
 
+def in_force(before: Config, after: Config) -> Config:
+    """The new configuration as far as it is taken into use: of what is read once, what was read goes on being true.
+
+    What is worked out from such a key beside its reader, as the time that telemetry may take, would else be wrong.
+    """
+    tables = {name: getattr(after, name) for name in after.__struct_fields__}
+    for key in NEEDS_NEW_OLLAMAD:
+        table, _, name = key.partition(".")
+        tables[table] = msgspec.structs.replace(tables[table], **{name: getattr(getattr(before, table), name)})
+    return Config(**tables)
+
+
 def compare(present: Sequence[ChildPlan], wanted: Sequence[ChildPlan]) -> Difference:
     """Which children stay. A child is its GPUs: an index may have moved on to another; without one it is its name."""
     there = {_identity(plan): plan for plan in present}

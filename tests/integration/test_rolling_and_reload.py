@@ -168,3 +168,16 @@ async def test_a_new_program_on_disk_is_told_and_taken_by_a_restart(
         code, _, err = await ollamactl("--socket", str(daemon.control), "restart", "cpu1")
         assert code == 0, err
         assert [child["outdated"] for child in (await daemon.status())["children"]] == [True, False]
+
+
+async def test_a_key_that_is_read_once_is_told_at_each_reload_until_ollamad_is_started_anew(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        _change(daemon, "gpus", sample_interval_s=60.0)
+        await _reload(daemon)
+        _change(daemon, "proxy", allowed_hosts=["chat.example.com"])
+        await _reload(daemon)
+        told = [said["after_restart_of_ollamad"] for said in daemon.said("configuration reloaded")]
+        assert told == [["gpus.sample_interval_s"], ["gpus.sample_interval_s"]]
