@@ -137,7 +137,7 @@ class Fleet:
             return
         self._children[plan.id] = child = Child(plan, self._tools())
         self._run(child)
-        for barred in filter(None, map(self._devices.barred, plan.gpus)):  # told to those who were there when it was judged
+        for barred in filter(None, map(self._devices.barred, plan.gpus)):  # who was there when it was judged knows
             child.tell(barred)
         child.tell(WantUp())
 

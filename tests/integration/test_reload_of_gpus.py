@@ -67,3 +67,20 @@ async def test_a_child_that_a_reload_adds_does_not_run_on_a_gpu_in_quarantine(
         assert (wide["phase"], wide["life"]) == ("stopped", 0)
         assert "GPU 1" in wide["quarantine"]
         assert (await daemon.child("gpu0"))["life"] == 1
+
+
+async def test_a_rolling_restart_passes_over_a_child_in_quarantine(
+    daemons: Daemons, odd_ollama: Path, orders: Path, make_driver: MakeDriver
+) -> None:
+    driver = make_driver(FakeGpu(), FakeGpu(), FakeGpu())
+    async with daemons.run(odd_ollama, odd(orders, gpus=GPUS), env=driver.env()) as daemon:
+        await daemon.until_ready(3)
+        driver.xid(0, 79)
+
+        async def barred() -> bool:
+            return (await daemon.child("gpu0"))["phase"] == "stopped"
+
+        await until(barred, daemon.explain)
+        code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
+        assert (code, "in quarantine" in out) == (0, True), out + err
+        assert [child["life"] for child in (await daemon.status())["children"]] == [1, 2, 2]

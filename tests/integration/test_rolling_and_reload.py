@@ -80,6 +80,34 @@ async def test_a_rolling_restart_that_would_leave_too_few_ready_is_refused(
         assert await _lives(daemon) == {"cpu0": 1}
 
 
+async def test_a_rolling_restart_tries_a_failed_child_anew_and_goes_on_to_the_others(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.exit").touch()
+    supervision = {"crash_loop_deaths": 2, "backoff_initial_s": 0.01, "failed_retry_s": 0}
+    async with daemons.run(odd_ollama, odd(orders, supervision=supervision)) as daemon:
+        await until(lambda: daemon.said("child failed"), daemon.explain)
+        await daemon.until_ready(1)
+        (orders / "cpu0.exit").unlink()
+        code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
+        assert code == 0, out + err + daemon.explain()
+        assert await _lives(daemon) == {"cpu0": 3, "cpu1": 2}
+
+
+async def test_a_rolling_restart_ends_at_a_child_that_fails_again(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.exit").touch()
+    supervision = {"crash_loop_deaths": 2, "backoff_initial_s": 0.01, "failed_retry_s": 0}
+    async with daemons.run(odd_ollama, odd(orders, supervision=supervision)) as daemon:
+        await until(lambda: daemon.said("child failed"), daemon.explain)
+        await daemon.until_ready(1)
+        code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
+        assert code == 1, out
+        assert "cpu0 did not come back (failed: " in err
+        assert await _lives(daemon) == {"cpu0": 3, "cpu1": 1}
+
+
 def _change(daemon: Daemon, table: str, **values: Any) -> None:
     file = daemon.folder / "config.toml"
     config = tomllib.loads(file.read_text())
