@@ -1,0 +1,52 @@
+"""A server that ends by itself in the very moment in which it is told to: its runners must not outlive it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import psutil
+import pytest
+
+from ollamad.ollama.process import ServeProcess
+
+WITH_RUNNER = ["/bin/sh", "-c", "sleep infinity & exec sleep infinity"]
+
+
+def _late(pids: tuple[int, ...]) -> None:
+    pytest.fail(f"{pids} outlive kill")
+
+
+async def _runner_of(process: ServeProcess) -> psutil.Process:
+    async with asyncio.timeout(30):
+        while not (runners := [pid for pid in process.members() if pid != process.pid]):
+            await asyncio.sleep(0.001)
+    return psutil.Process(runners[0])
+
+
+async def test_a_server_that_is_dead_already_when_it_is_told_to_stop_leaves_no_runner() -> None:
+    process = ServeProcess(WITH_RUNNER, {})
+    try:
+        runner = await _runner_of(process)
+        async with asyncio.TaskGroup() as tasks:
+            exited = tasks.create_task(process.exited())
+            await asyncio.sleep(0)
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and nobody has been told
+            process.terminate()
+            await exited
+        await process.sweep(10.0, _late)
+        assert not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE
+        assert process.reason() == "killed by SIGKILL"
+    finally:
+        process.abandon()
+
+
+async def test_a_server_that_died_of_a_signal_without_a_name_is_told_of() -> None:
+    process = ServeProcess(["sleep", "infinity"], {})
+    nameless = signal.SIGRTMIN + 3
+    os.kill(process.pid, nameless)
+    await process.exited()
+    await process.sweep(10.0, _late)
+    assert process.reason() == f"killed by signal {int(nameless)}"
