@@ -39,7 +39,7 @@ async def test_a_server_that_is_dead_already_when_it_is_told_to_stop_leaves_no_r
             exited = tasks.create_task(process.exited())
             await asyncio.sleep(0)
             os.kill(process.pid, signal.SIGKILL)
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and nobody has been told
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - it is dead, and nobody has been told
             process.terminate()
             await exited
             await process.sweep(10.0, _late)
