@@ -176,7 +176,7 @@ class ChildClient:
 
 
 def _on_our_clock(expires_at: str | None) -> float | None:
-    """A wall-clock time of Ollama's on the monotonic clock; None where it is none, or none for ever (year 2318)."""
+    """A wall-clock time of Ollama's on the monotonic clock; None where it is none. For ever is in the year 2318."""
     try:
         left_s = (datetime.fromisoformat(expires_at or "") - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError):  # no time, or one without a zone
