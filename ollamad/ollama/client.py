@@ -171,7 +171,7 @@ class ChildClient:
             async with self._session.request(method, self._base_url + path, json=body, timeout=self._timeout) as answer:
                 answer.raise_for_status()
                 return msgspec.json.decode(await answer.read(), type=kind)
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:  # or no JSON
             raise NoAnswer(f"{path}: {str(error) or type(error).__name__}") from error
 
 
