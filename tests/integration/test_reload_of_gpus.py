@@ -78,7 +78,7 @@ async def test_a_rolling_restart_passes_over_a_child_in_quarantine(
         driver.xid(0, 79)
 
         async def barred() -> bool:
-            return (await daemon.child("gpu0"))["phase"] == "stopped"
+            return bool((await daemon.child("gpu0"))["phase"] == "stopped")
 
         await until(barred, daemon.explain)
         code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
