@@ -156,6 +156,8 @@ class Fleet:
         self._outfit = Outfit(config, plans, self._instance, self._ports)
         self._routing.configure(config, self._outfit.context_length)
         self._dispatcher.limit(limits_of(config))
+        for child in self._children.values():
+            child.look_again()  # it may be asleep for an interval of before
         self.changed.ring()
 
     def is_dressed(self, child: Child) -> bool:
