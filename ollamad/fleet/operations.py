@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
+from math import isfinite
 from typing import Final
 
 import structlog
@@ -100,7 +101,7 @@ class Operations:
             "verdict": decision.verdict.value,
             "child": decision.child,
             "reason": decision.reason,
-            "expected_s": round(decision.expected_s, 3),
+            "expected_s": round(decision.expected_s, 3) if isfinite(decision.expected_s) else None,
             "children": decision.explain(),
         }
 
