@@ -135,6 +135,8 @@ class ServeProcess:
         return f"killed by {signal.Signals(-code).name if named else f'signal {-code}'}"
 
     def _kill_group(self) -> None:
+        if self._process.returncode is not None:
+            return  # reaped: its number may be a stranger's by now
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:

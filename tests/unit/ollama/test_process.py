@@ -59,3 +59,19 @@ async def test_a_server_that_died_of_a_signal_without_a_name_is_told_of() -> Non
         await process.exited()
         await process.sweep(10.0, _late)
     assert process.reason() == f"killed by signal {int(nameless)}"
+
+
+async def test_a_server_that_is_gone_gets_no_signal_since_its_number_may_be_a_stranger_s_by_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process = ServeProcess(["true"], {})
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(process.drain(_unheard))
+        await process.exited()
+        await process.sweep(10.0, _late)
+    signals: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
+    monkeypatch.setattr(os, "killpg", lambda group, number: signals.append((group, number)))
+    process.terminate()
+    process.kill()  # its end is waited for until its VRAM is free, and a deadline may come before
+    assert signals == []
