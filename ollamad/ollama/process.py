@@ -96,7 +96,8 @@ class ServeProcess:
         Not by `Popen.send_signal`, which reaps one that is dead already: nobody could find its group any more.
         """
         if self._process.returncode is None:
-            os.kill(self.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # where SIGCHLD is ignored, the kernel reaps it
+                os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End the whole group now."""
