@@ -113,12 +113,11 @@ class Fleet:
             for child in self._children.values():
                 self._run(child)
             self._devices.tell(self._judged)
+            starting = start_all(tuple(self._children.values()), self._outfit.home, self.changed)
             helpers = [
                 tasks.create_task(self._devices.run(), name="devices"),
                 tasks.create_task(self.program.watch(self.changed.ring), name="program"),
-                tasks.create_task(
-                    start_all(tuple(self._children.values()), self._outfit.home, self.changed), name="start"
-                ),
+                tasks.create_task(starting, name="start"),
                 tasks.create_task(self.synchronizer.run(), name="synchronizer"),
                 tasks.create_task(self._mind_drains(), name="drains"),
                 tasks.create_task(self._dispatcher.run(), name="dispatcher"),
@@ -194,11 +193,7 @@ class Fleet:
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until something about the fleet is so; False when it is not after `timeout_s`."""
-        deadline_s = time.monotonic() + timeout_s
-        while not condition():
-            if not await self.changed.heard(max(0.0, deadline_s - time.monotonic())):
-                return condition()
-        return True
+        return await self.changed.until(condition, timeout_s)
 
     def failed(self, lease: Lease) -> None:
         """The child of this lease did not answer or broke off."""
