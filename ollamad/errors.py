@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 
@@ -119,10 +120,18 @@ class StoreError(OllamadError):
 
 
 class Refusal(OllamadError):
-    """A child's own no: an answer of 4xx or 5xx to something that ollamad asked on somebody's behalf."""
+    """A child's own no, in its words: an answer of 4xx or 5xx to something that ollamad asked on somebody's behalf."""
 
     def __init__(self, status: int, body: bytes, content_type: str = "application/json; charset=utf-8") -> None:
-        super().__init__(body[:500].decode(errors="replace"))
+        super().__init__(reason_in(body))
         self.status = status
         self.body = body
         self.content_type = content_type
+
+
+def reason_in(body: bytes) -> str:
+    """The reason in a child's refusal; its beginning as it is, where it is none of Ollama's."""
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return body[:500].decode(errors="replace").strip() or "it was refused without a word"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -73,6 +74,9 @@ class Keyring:
         self._lent: dict[str, Key] = {}
         self._usage: dict[str, Usage] = {}
         self._seen: Signature = ()
+        self._turns = count()
+        self._turn = 0
+        """Of the keys in force: they were read, or written, after those of every lower number."""
         self._changing = asyncio.Lock()
 
     @property
@@ -90,12 +94,16 @@ class Keyring:
         return self._usage.setdefault(key_id, Usage())
 
     def read(self) -> Callable[[], None]:
-        """Read the file, which may block; gives what takes its keys into force. Raises ConfigError."""
+        """Read the file, which may block; gives what takes its keys into force. Raises ConfigError.
+
+        Nothing is taken where keys that were read or written later have come into force meanwhile.
+        """
         if self.path is None:
             return lambda: None
+        turn = next(self._turns)
         seen = signature(self.path)  # before it is read: what comes later is read again
         keys = read_keys(self.path)
-        return lambda: self._take(keys, seen)
+        return lambda: self._take(keys, seen, turn)
 
     async def look(self) -> None:
         """Read the file again if it has changed. Raises ConfigError."""
@@ -160,9 +168,13 @@ class Keyring:
 
     async def _write(self, path: Path, keys: dict[str, Key]) -> None:
         await asyncio.to_thread(write_keys, path, keys)
-        self._take(keys, await asyncio.to_thread(signature, path))
+        turn = next(self._turns)
+        self._take(keys, await asyncio.to_thread(signature, path), turn)
 
-    def _take(self, keys: dict[str, Key], seen: Signature) -> None:
+    def _take(self, keys: dict[str, Key], seen: Signature, turn: int) -> None:
+        if turn < self._turn:
+            return
+        self._turn = turn
         if len(keys) != len(self._keys) or keys != self._keys:
             log.info("keys in force", keys=len(keys), file=str(self.path))
         self._keys, self._seen = keys, seen

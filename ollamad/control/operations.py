@@ -50,7 +50,8 @@ class Operations(Protocol):
     def explain(self, model: str) -> Mapping[str, Any]:
         """What would be decided now on a request for this model, and how each child stands to it.
 
-        `{"verdict": "send", "child": "gpu0", "reason": "…", "expected_s": 0.4, "children": {"gpu0": "…", …}}`
+        `{"verdict": "send", "child": "gpu0", "reason": "…", "expected_s": 0.4, "children": {"gpu0": "…", …}}`; null is
+        expected where nothing that is under way will give it a slot.
         """
 
     async def pull(self, model: str, tell: Tell) -> None:

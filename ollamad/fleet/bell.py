@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 
 
 class Bell:
@@ -31,4 +33,12 @@ class Bell:
             return False
         finally:
             self._waiters.discard(waiter)
+        return True
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until something is so of which each change rings; False when it is not after `timeout_s`."""
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            if not await self.heard(max(0.0, deadline_s - time.monotonic())):
+                return condition()
         return True

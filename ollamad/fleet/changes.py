@@ -98,6 +98,8 @@ class Changes:
         Raises CapacityError.
         """
         while True:
+            while self._is_held_up():
+                await self._fleet.changed.heard(LOOK_S)
             async with self._fleet.lease(self._request()) as lease:
                 if not self._leased or not self._one_store or lease.child == self._child:
                     self._child = lease.child
@@ -110,8 +112,17 @@ class Changes:
                     finally:
                         self._leased -= 1
                     return
-            # The child of the changes under way takes no more: they end soon, or it is well again.
-            await self._fleet.changed.heard(LOOK_S)
+
+    def _is_held_up(self) -> bool:
+        """Whether the child of the changes under way takes no more: they end soon, or it is well again.
+
+        Seen without a lease on another: one that is given back wakes all who wait, each of whom would take one.
+        """
+        if not self._one_store or not self._leased:
+            return False
+        snapshot = self._fleet.snapshot()
+        ready = {child.id for child in snapshot.children if child.routable}
+        return bool(ready) and self._child not in ready and not snapshot.stopping
 
     def _request(self) -> Request:
         snapshot = self._fleet.snapshot()

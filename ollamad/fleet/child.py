@@ -120,7 +120,7 @@ class Child:
             self._life.look()
 
     def look_again(self) -> None:
-        """What it has loaded has changed by our own doing: ask it now."""
+        """What it has loaded, or how often it is to be asked, has changed by our own doing: ask it now."""
         if self._life is not None:
             self._life.look()
 

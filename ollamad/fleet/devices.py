@@ -15,6 +15,7 @@ from ollamad.routing.snapshot import GpuView, Resident
 from ollamad.supervision.freeing import Freed, Holding
 from ollamad.supervision.gpu_health import Health
 from ollamad.supervision.pinning import Pinning, Proof, foreign_bytes, pinning
+from ollamad.supervision.state import Quarantine
 
 log = structlog.get_logger()
 
@@ -39,9 +40,13 @@ class Devices:
         """Whom to tell when a GPU's health changes."""
         self._telemetry.tell(on_verdict)
 
-    def is_well(self, gpu: Gpu) -> bool:
-        """Whether it may have a child."""
-        return self._telemetry.health(gpu.uuid).health is not Health.QUARANTINED
+    def barred(self, gpu: Gpu) -> Quarantine | None:
+        """What its child must be told; None where it may have one."""
+        verdict = self._telemetry.health(gpu.uuid)
+        if verdict.health is not Health.QUARANTINED:
+            return None
+        # What does not even answer can't finish anything; on the rest, streams may.
+        return Quarantine(f"GPU {gpu.index}: {verdict.reason}", at_once=self._telemetry.view(gpu).error is not None)
 
     @property
     def turned_s(self) -> float | None:

@@ -25,7 +25,9 @@ NEEDS_NEW_OLLAMAD: Final = frozenset(
         "gpus.recover_after_s",
         "gpus.recover_max_s",
         *(f"access.{key}" for key in Access.__struct_fields__),
+        "routing.state_dir",
         "service.ready_wait_s",
+        "supervision.lines_kept",
         *(f"control.{key}" for key in Control.__struct_fields__),
         *(f"models.{key}" for key in Models.__struct_fields__),
         *(f"status.{key}" for key in Status.__struct_fields__),
@@ -53,6 +55,18 @@ def changed_keys(before: Config, after: Config) -> tuple[str, ...]:
     """The keys whose values differ, `table.key` each."""
     old, new = _keys(before), _keys(after)
     return tuple(key for key in new if old[key] != new[key])
+
+
+def in_force(before: Config, after: Config) -> Config:
+    """The new configuration as far as it is taken into use: of what is read once, what was read goes on being true.
+
+    What is worked out from such a key beside its reader, as the time that telemetry may take, would else be wrong.
+    """
+    tables = {name: getattr(after, name) for name in after.__struct_fields__}
+    for key in NEEDS_NEW_OLLAMAD:
+        table, _, name = key.partition(".")
+        tables[table] = msgspec.structs.replace(tables[table], **{name: getattr(getattr(before, table), name)})
+    return Config(**tables)
 
 
 def compare(present: Sequence[ChildPlan], wanted: Sequence[ChildPlan]) -> Difference:

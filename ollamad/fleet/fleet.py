@@ -16,6 +16,7 @@ from ollamad.config.schema import Config
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.child import Child, Tools
 from ollamad.fleet.devices import Devices
+from ollamad.fleet.difference import in_force
 from ollamad.fleet.dispatcher import Dispatcher, Lease
 from ollamad.fleet.happenings import of_gpu
 from ollamad.fleet.outfit import Outfit
@@ -33,7 +34,7 @@ from ollamad.routing.decide import Decision, Request
 from ollamad.routing.knowledge import Tally
 from ollamad.routing.snapshot import Snapshot
 from ollamad.supervision.gpu_health import Health, Verdict
-from ollamad.supervision.state import Quarantine, Release, WantUp
+from ollamad.supervision.state import Release, WantUp
 
 log = structlog.get_logger()
 
@@ -79,8 +80,11 @@ class Fleet:
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
         self._sight = Sight(Sources(self._dispatcher, self.replicas, devices, program), self._children)
         self.synchronizer = Synchronizer(config.models, self, lambda: tuple(self._children), session, self.tallies.sync)
+        self.shaping = asyncio.Lock()
+        """Held by whoever adds and removes children."""
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._ending = asyncio.Event()
 
     @property
     def children(self) -> Mapping[str, Child]:
@@ -109,45 +113,50 @@ class Fleet:
             for child in self._children.values():
                 self._run(child)
             self._devices.tell(self._judged)
+            starting = start_all(tuple(self._children.values()), self._outfit.home, self.changed)
             helpers = [
                 tasks.create_task(self._devices.run(), name="devices"),
                 tasks.create_task(self.program.watch(self.changed.ring), name="program"),
-                tasks.create_task(
-                    start_all(tuple(self._children.values()), self._outfit.home, self.changed), name="start"
-                ),
+                tasks.create_task(starting, name="start"),
                 tasks.create_task(self.synchronizer.run(), name="synchronizer"),
                 tasks.create_task(self._mind_drains(), name="drains"),
                 tasks.create_task(self._dispatcher.run(), name="dispatcher"),
                 tasks.create_task(self.replicas.run(), name="replicas"),
                 tasks.create_task(self._routing.run(), name="learned"),
             ]
-            while self._runs:
-                await asyncio.wait(self._runs.values(), return_when=asyncio.FIRST_COMPLETED)
-                self._runs = {child: run for child, run in self._runs.items() if not run.done()}
+            await self._ending.wait()  # a reload may leave no child for a moment, which is no end
+            if self._runs:
+                await asyncio.wait(self._runs.values())
             for helper in helpers:
                 helper.cancel()
 
     def add(self, plan: ChildPlan) -> None:
-        """Run one more child."""
+        """Run one more child, unless all are to stop."""
+        if self._ending.is_set():
+            return
         self._children[plan.id] = child = Child(plan, self._tools())
         self._run(child)
+        for barred in filter(None, map(self._devices.barred, plan.gpus)):  # who was there when it was judged knows
+            child.tell(barred)
         child.tell(WantUp())
 
     async def remove(self, name: str) -> None:
         """Stop a child that has no place any more, and forget it."""
         self._children[name].retire()
         await asyncio.wait({self._runs[name]})
+        del self._runs[name]
         self._children.pop(name).lines.close()
         self._sight.forget(name)
         self.changed.ring()
 
     def configure(self, config: Config, plans: Sequence[ChildPlan]) -> None:
         """From now on go by this configuration; what runs keeps what it was started with until it is restarted."""
-        config = msgspec.structs.replace(config, models=self.config.models)  # the synchronizer has those of the start
-        self.config = config
+        self.config = config = in_force(self.config, config)
         self._outfit = Outfit(config, plans, self._instance, self._ports)
         self._routing.configure(config, self._outfit.context_length)
         self._dispatcher.limit(limits_of(config))
+        for child in self._children.values():
+            child.look_again()  # it may be asleep for an interval of before
         self.changed.ring()
 
     def is_dressed(self, child: Child) -> bool:
@@ -159,6 +168,7 @@ class Fleet:
 
     def stop(self) -> None:
         """Stop every child; what still streams is cut."""
+        self._ending.set()
         for child in self._children.values():
             child.retire()
 
@@ -183,11 +193,7 @@ class Fleet:
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until something about the fleet is so; False when it is not after `timeout_s`."""
-        deadline_s = time.monotonic() + timeout_s
-        while not condition():
-            if not await self.changed.heard(max(0.0, deadline_s - time.monotonic())):
-                return condition()
-        return True
+        return await self.changed.until(condition, timeout_s)
 
     def failed(self, lease: Lease) -> None:
         """The child of this lease did not answer or broke off."""
@@ -263,11 +269,9 @@ class Fleet:
             gpu = next((gpu for gpu in child.plan.gpus if gpu.uuid == uuid), None)
             if gpu is None or verdict.health is Health.SUSPECT:
                 continue
-            if verdict.health is Health.QUARANTINED:
-                # What does not even answer can't finish anything; on the rest, streams may.
-                at_once = self._devices.view(gpu).error is not None
-                child.tell(Quarantine(f"GPU {gpu.index}: {verdict.reason}", at_once=at_once))
-            elif all(self._devices.is_well(gpu) for gpu in child.plan.gpus):
+            if (barred := self._devices.barred(gpu)) is not None:
+                child.tell(barred)
+            elif not any(map(self._devices.barred, child.plan.gpus)):
                 child.tell(Release())
 
     def _run(self, child: Child) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ollamad.fleet.bell import Bell
 from ollamad.ollama.program import Stamp
@@ -44,8 +44,16 @@ class Known:
             self.changed.ring()
 
     def see(self, residents: tuple[Resident, ...]) -> None:
-        """What `/api/ps` says is loaded."""
+        """What `/api/ps` says is loaded.
+
+        The end of a keep-alive stays where it was on our clock for as long as it is said in the same words: the wall
+        clock may have been set since, or the machine may have slept, and Ollama's own timer knows of neither.
+        """
         now_s = time.monotonic()
+        ends_s = {(before.model, before.expires_at): before.expires_s for before in self.residents}
+        residents = tuple(
+            replace(one, expires_s=ends_s.get((one.model, one.expires_at), one.expires_s)) for one in residents
+        )
         if {resident.model for resident in residents} != {resident.model for resident in self.residents}:
             self.stirred_s = now_s
             self.changed.ring()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
+from math import isfinite
 from typing import Final
 
 import structlog
 
 from ollamad.config import Config
 from ollamad.config.load import did_you_mean
-from ollamad.errors import NoAnswer, OperationFailed, Refusal, UnknownChild
+from ollamad.errors import NoAnswer, OperationFailed, Refusal, UnknownChild, reason_in
 from ollamad.fleet.child import Child
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.reload import reload
@@ -100,7 +100,7 @@ class Operations:
             "verdict": decision.verdict.value,
             "child": decision.child,
             "reason": decision.reason,
-            "expected_s": round(decision.expected_s, 3),
+            "expected_s": round(decision.expected_s, 3) if isfinite(decision.expected_s) else None,
             "children": decision.explain(),
         }
 
@@ -119,7 +119,7 @@ class Operations:
                     if not last.error:
                         tell(_pulled(last))
         except Refusal as refusal:
-            raise OperationFailed(_said(refusal.body.decode(errors="replace"))) from refusal
+            raise OperationFailed(str(refusal)) from refusal
         if last is None or last.error:
             raise OperationFailed(last.error if last else f"the pull of {model} came to nothing")
 
@@ -152,7 +152,7 @@ class Operations:
         except NoAnswer as error:
             return f"{name}: {error}"
         if not answer.loaded:
-            return f"{name}: {_said(answer.text)}"
+            return f"{name}: {reason_in(answer.text.encode())}"
         child.has_begun(life, model)
         self._fleet.look_again(name)
         tell({"child": name, "step": "loaded", "model": model})
@@ -197,11 +197,3 @@ def _pulled(record: Record) -> dict[str, object]:
     """A step of a download."""
     sizes = {"completed_bytes": record.completed_bytes, "total_bytes": record.total_bytes} if record.total_bytes else {}
     return {"step": record.status, **sizes}
-
-
-def _said(text: str) -> str:
-    """The reason in a child's refusal."""
-    try:
-        return str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
-        return text.strip() or "it was refused without a word"

@@ -47,11 +47,12 @@ async def reload(fleet: Fleet, config: Config, applied: Callable[[Config], None]
     applied(config)
     log.info("configuration reloaded", **facts)
     tell({"step": "configuration", **facts})
-    for name in difference.removed:
-        await _remove(fleet, name, tell)
-    for child in difference.added:
-        tell({"child": child.id, "step": "added"})
-        fleet.add(child)
+    async with fleet.shaping:
+        for name in difference.removed:
+            await _remove(fleet, name, tell)
+        for child in difference.added:
+            tell({"child": child.id, "step": "added"})
+            fleet.add(child)
     changed_children = [name for name, child in fleet.children.items() if not fleet.is_dressed(child)]
     await rolling_restart(fleet, changed_children, tell)
 
@@ -63,16 +64,21 @@ async def mind_new_gpus(fleet: Fleet) -> None:
         await asyncio.sleep(NEW_GPUS_LOOK_S)
         if {gpu.uuid for gpu in fleet.gpus} <= known:
             continue
-        known |= {gpu.uuid for gpu in fleet.gpus}
-        try:
-            wanted, _ = plan(fleet.config.gpus, Inventory(fleet.gpus, None), "")
-        except OllamadError as error:
-            log.warning("new gpu left out", reason=str(error))
-            continue
-        for child in compare([child.plan for child in fleet.children.values()], wanted).added:
-            if child.gpus:
-                log.info("child added", child=child.id, reason="its gpu has appeared")
-                fleet.add(child)
+        async with fleet.shaping:  # what a reload is about to add has not appeared
+            known |= {gpu.uuid for gpu in fleet.gpus}
+            _take_in(fleet)
+
+
+def _take_in(fleet: Fleet) -> None:
+    try:
+        wanted, _ = plan(fleet.config.gpus, Inventory(fleet.gpus, None), "")
+    except OllamadError as error:
+        log.warning("new gpu left out", reason=str(error))
+        return
+    for child in compare([child.plan for child in fleet.children.values()], wanted).added:
+        if child.gpus:
+            log.info("child added", child=child.id, reason="its gpu has appeared")
+            fleet.add(child)
 
 
 async def _remove(fleet: Fleet, name: str, tell: Tell) -> None:

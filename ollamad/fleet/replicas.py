@@ -67,7 +67,7 @@ class _Order:
 
 
 class Replicas:
-    """The only one who loads and unloads."""
+    """The only one who loads and unloads unasked; what an operator or a rolling restart loads goes past it."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Replicas:
         self._tallies = tallies
         self._loads: dict[str, LoadView] = {}
         self._orders: asyncio.Queue[_Order] = asyncio.Queue()
-        """What is still to be loaded once; None until the first look at the configuration."""
+        """Loads that were begun, and are still to be performed."""
         self._catalogue_s = 0.0
 
     def load_on(self, child: str) -> LoadView | None:

@@ -26,6 +26,9 @@ async def rolling_restart(fleet: Fleet, names: Iterable[str], tell: Tell) -> Non
         if child is None or child.state.want is Want.DOWN:
             tell({"child": name, "step": "left alone", "why": "it is not wanted up"})
             continue
+        if child.state.quarantine is not None:  # it comes back as a new process, whenever that is
+            tell({"child": name, "step": "left alone", "why": f"it is in quarantine: {child.state.quarantine}"})
+            continue
         await _until_spare(fleet, child)
         await _restart(fleet, child, tell)
 
@@ -48,7 +51,7 @@ async def _until_spare(fleet: Fleet, child: Child) -> None:
 
 
 async def _restart(fleet: Fleet, child: Child, tell: Tell) -> None:
-    name, life = child.plan.id, child.state.life
+    name, before = child.plan.id, child.state
     loaded = [resident.model for resident in child.known.residents]
     tell({"child": name, "step": "drains", "streams": len(child.streams())})
     child.tell(Restart())
@@ -56,8 +59,11 @@ async def _restart(fleet: Fleet, child: Child, tell: Tell) -> None:
     patience_s = config.supervision.drain_timeout_s + config.ollama.stop_timeout_s + config.ollama.start_timeout_s
 
     def settled() -> bool:
-        over = child.state.phase in {Phase.FAILED, Phase.STOPPED}
-        return over or (child.state.life > life and child.state.phase is Phase.READY and child.known.trusted)
+        state = child.state
+        if state.phase is before.phase and state.life == before.life:
+            return False  # failed as it was: it has not been told yet
+        over = state.phase in {Phase.FAILED, Phase.STOPPED}
+        return over or (state.life > before.life and state.phase is Phase.READY and child.known.trusted)
 
     if not await fleet.until(settled, patience_s) or child.state.phase is not Phase.READY:
         raise OperationFailed(

@@ -79,7 +79,9 @@ class Standings:
 
     def _still(self, now_s: float) -> Iterator[str]:
         config = self._fleet.config
-        look_s = config.supervision.idle_interval_s + PROBES * config.supervision.probe_timeout_s + SLACK_S
+        supervision = config.supervision
+        pause_s = max(supervision.probe_interval_s, supervision.resident_interval_s, supervision.idle_interval_s)
+        look_s = pause_s + PROBES * supervision.probe_timeout_s + SLACK_S
         for name, child in self._fleet.children.items():
             if now_s - self._answered_s(name, now_s) > SLACK_S:
                 yield name

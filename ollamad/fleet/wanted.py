@@ -93,11 +93,13 @@ class Wanted:
         return None
 
     async def _kept(self, name: Name) -> None:
+        told = None
         while True:
             state, reason = await self._loaded(name)
-            if reason and (known := self._preload.get(name.short)) and known.reason != reason:
+            if reason not in {None, told}:
                 log.warning("preloaded model not loaded", model=name.short, reason=reason)
             self._preload[name.short] = WantedView(name.short, state, reason)
+            told = reason
             await asyncio.sleep(self._models.preload_interval_s)
 
     async def _loaded(self, name: Name) -> tuple[str, str | None]:

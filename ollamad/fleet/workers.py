@@ -41,14 +41,17 @@ class Workers:
         """For work that takes long: `tell` hears of it while the block runs, and leaving the block stops it."""
         effort = Effort()
         self._efforts[id(effort)] = effort
-        async with asyncio.TaskGroup() as tasks:
-            telling = tasks.create_task(_keep_telling(effort, tell))
-            try:
-                yield effort
-            finally:
-                effort.stopped.set()
-                del self._efforts[id(effort)]
-                telling.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                telling = tasks.create_task(_keep_telling(effort, tell))
+                try:
+                    yield effort
+                finally:
+                    effort.stopped.set()
+                    del self._efforts[id(effort)]
+                    telling.cancel()
+        except BaseExceptionGroup as group:  # the caller knows the one error that it is, not groups of one
+            raise group.exceptions[0] from None
 
     def stop(self) -> None:
         """Stop what takes long at its next step."""

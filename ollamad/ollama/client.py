@@ -171,12 +171,12 @@ class ChildClient:
             async with self._session.request(method, self._base_url + path, json=body, timeout=self._timeout) as answer:
                 answer.raise_for_status()
                 return msgspec.json.decode(await answer.read(), type=kind)
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:  # or no JSON
             raise NoAnswer(f"{path}: {str(error) or type(error).__name__}") from error
 
 
 def _on_our_clock(expires_at: str | None) -> float | None:
-    """A wall-clock time of Ollama's on the monotonic clock; None where it is none, or none for ever (year 2318)."""
+    """A wall-clock time of Ollama's on the monotonic clock; None where it is none. For ever is in the year 2318."""
     try:
         left_s = (datetime.fromisoformat(expires_at or "") - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError):  # no time, or one without a zone

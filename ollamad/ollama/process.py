@@ -91,8 +91,13 @@ class ServeProcess:
         return any(_listens(pid, port) for pid in self.members())
 
     def terminate(self) -> None:
-        """Ask the server to stop; it ends its runners itself (0.33, server/routes.go:2022)."""
-        self._process.send_signal(signal.SIGTERM)
+        """Ask the server to stop; it ends its runners itself (0.33, server/routes.go:2022).
+
+        Not by `Popen.send_signal`, which reaps one that is dead already: nobody could find its group any more.
+        """
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # where SIGCHLD is ignored, the kernel reaps it
+                os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End the whole group now."""
@@ -125,11 +130,14 @@ class ServeProcess:
     def reason(self) -> str:
         """How it ended, for people. Call it after `sweep`."""
         code = self._process.returncode
-        if code is not None and code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        return f"exited with status {code}"
+        if code is None or code >= 0:
+            return f"exited with status {code}"
+        named = -code in signal.Signals.__members__.values()
+        return f"killed by {signal.Signals(-code).name if named else f'signal {-code}'}"
 
     def _kill_group(self) -> None:
+        if self._process.returncode is not None:
+            return  # reaped: its number may be a stranger's by now
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:

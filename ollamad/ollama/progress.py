@@ -79,6 +79,6 @@ async def progress(
                     yield record
                     if record.error or record.status == SUCCESS:
                         return
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # ValueError: an endless line, no JSON
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:  # endless, or no JSON
         raise NoAnswer(f"its progress broke off: {str(error) or type(error).__name__}") from error
     raise NoAnswer("its progress ended without a result")

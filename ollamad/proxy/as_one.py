@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import Final
 
@@ -33,9 +33,9 @@ class AsOne:
         fleet: Children,
         session: aiohttp.ClientSession,
         synchronizer: Synchronizer,
-        *,
-        attempts_max: int,
+        attempts_max: Callable[[], int],
     ) -> None:
+        """`attempts_max` gives how often one that nobody answered is tried, by the configuration in force."""
         self._attempts_max = attempts_max
         self._synchronizer = synchronizer
         self._reads = Reads(fleet, session, synchronizer)
@@ -53,7 +53,7 @@ class AsOne:
 
         `body` is None where it is streamed.
         """
-        attempts_max = self._attempts_max if body is not None else 1
+        attempts_max = self._attempts_max() if body is not None else 1
         for left in reversed(range(attempts_max)):
             try:
                 return await self._once(incoming, route, body)

@@ -229,11 +229,11 @@ class Listener(web.Server):
 
         Who has had an answer and goes on is to connect anew; who has only just been let in may still ask.
         """
-        since_s = self._loop.time()
+        since_s, moved = self._loop.time(), self._shared.moved
         self._rest(lambda connection: connection.has_asked)
-        await self._until(lambda: all(one.has_asked for one in self._open()), min(timeout_s, LET_IN_S))
+        await moved.until(lambda: all(one.has_asked for one in self._open()), min(timeout_s, LET_IN_S))
         self._rest(lambda _: True)
-        return await self._until(lambda: not self._shared.connections, timeout_s - (self._loop.time() - since_s))
+        return await moved.until(lambda: not self._shared.connections, timeout_s - (self._loop.time() - since_s))
 
     def _open(self) -> list[Connection]:
         return [cast("Connection", one) for one in self.connections if one.transport is not None]
@@ -241,13 +241,6 @@ class Listener(web.Server):
     def _rest(self, which: Callable[[Connection], bool]) -> None:
         for connection in filter(which, self._open()):
             connection.rest()
-
-    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        deadline_s = self._loop.time() + timeout_s
-        while not condition():
-            if not await self._shared.moved.heard(max(0.0, deadline_s - self._loop.time())):
-                return condition()
-        return True
 
     def __call__(self) -> web.RequestHandler:
         """A protocol for one more client."""

@@ -72,7 +72,7 @@ class Handler:
         self._gate = gate
         self._session = session
         self._relay = relay
-        self._as_one = AsOne(fleet, session, fleet.synchronizer, attempts_max=fleet.config.proxy.attempts_max)
+        self._as_one = AsOne(fleet, session, fleet.synchronizer, lambda: self._settings.attempts_max)
         self._access_log = AccessLog(lambda: fleet.config.log)
         self._listen = listen
         self._hosts = self._own_addresses = own_addresses()

@@ -247,7 +247,7 @@ def _stuck(state: ChildState, model: str | None, reason: str, now_s: float, poli
     wedged_s = (*(when for when in state.wedged_s if now_s - when < policy.stuck_window_s), now_s)
     wedged = replace(state, wedged_s=wedged_s[-policy.wedges_max :])
     why = f"stuck again after its runner was killed: {reason}"
-    if len(wedged_s) >= policy.wedges_max:
+    if len(wedged_s) >= policy.wedges_max and state.quarantine is None:  # a GPU that ails holds it longer
         until_s = now_s + policy.quarantine_s
         barred = f"stuck for good {len(wedged_s)} times within {policy.stuck_window_s:g} s; last: {reason}"
         wedged = replace(wedged, wedged_s=(), quarantine=barred, quarantined_until_s=until_s)

@@ -80,6 +80,34 @@ async def test_a_rolling_restart_that_would_leave_too_few_ready_is_refused(
         assert await _lives(daemon) == {"cpu0": 1}
 
 
+async def test_a_rolling_restart_tries_a_failed_child_anew_and_goes_on_to_the_others(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.exit").touch()
+    supervision = {"crash_loop_deaths": 2, "backoff_initial_s": 0.01, "failed_retry_s": 0}
+    async with daemons.run(odd_ollama, odd(orders, supervision=supervision)) as daemon:
+        await until(lambda: daemon.said("child failed"), daemon.explain)
+        await daemon.until_ready(1)
+        (orders / "cpu0.exit").unlink()
+        code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
+        assert code == 0, out + err + daemon.explain()
+        assert await _lives(daemon) == {"cpu0": 3, "cpu1": 2}
+
+
+async def test_a_rolling_restart_ends_at_a_child_that_fails_again(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.exit").touch()
+    supervision = {"crash_loop_deaths": 2, "backoff_initial_s": 0.01, "failed_retry_s": 0}
+    async with daemons.run(odd_ollama, odd(orders, supervision=supervision)) as daemon:
+        await until(lambda: daemon.said("child failed"), daemon.explain)
+        await daemon.until_ready(1)
+        code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
+        assert code == 1, out
+        assert "cpu0 did not come back (failed: " in err
+        assert await _lives(daemon) == {"cpu0": 3, "cpu1": 1}
+
+
 def _change(daemon: Daemon, table: str, **values: Any) -> None:
     file = daemon.folder / "config.toml"
     config = tomllib.loads(file.read_text())
@@ -168,3 +196,16 @@ async def test_a_new_program_on_disk_is_told_and_taken_by_a_restart(
         code, _, err = await ollamactl("--socket", str(daemon.control), "restart", "cpu1")
         assert code == 0, err
         assert [child["outdated"] for child in (await daemon.status())["children"]] == [True, False]
+
+
+async def test_a_key_that_is_read_once_is_told_at_each_reload_until_ollamad_is_started_anew(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        _change(daemon, "gpus", sample_interval_s=60.0)
+        await _reload(daemon)
+        _change(daemon, "proxy", allowed_hosts=["chat.example.com"])
+        await _reload(daemon)
+        told = [said["after_restart_of_ollamad"] for said in daemon.said("configuration reloaded")]
+        assert told == [["gpus.sample_interval_s"], ["gpus.sample_interval_s"]]

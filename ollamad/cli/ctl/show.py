@@ -153,9 +153,9 @@ def route(document: Document, width: int | None, *, explain: bool) -> list[str]:
     """What routing would decide, and why."""
     where = f" {document['child']}" if document["child"] else ""
     why = f": {document['reason']}" if document["reason"] else ""
-    said = printable(
-        f"{document['model']}: {document['verdict']}{where}{why} ({span(document['expected_s'])} expected)"
-    )
+    expected_s = document["expected_s"]  # None where nothing that is under way would make room
+    expected = "" if expected_s is None else f" ({span(expected_s)} expected)"
+    said = printable(f"{document['model']}: {document['verdict']}{where}{why}{expected}")
     rows = [[child, standing] for child, standing in document["children"].items()]
     return [said, "", *table(_ROUTE, rows, width)] if explain else [said]
 

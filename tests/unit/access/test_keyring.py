@@ -54,6 +54,14 @@ async def test_a_revoked_key_is_not_known_any_more(ring: Keyring, by: str) -> No
         await ring.revoke("chat")
 
 
+async def test_a_key_that_is_revoked_while_a_reload_goes_on_stays_revoked(ring: Keyring) -> None:
+    _, secret = await ring.create(Grant(name="chat"))
+    take = ring.read()  # as a reload does, which takes it into force when it has read all else
+    await ring.revoke("chat")
+    take()
+    assert refused(ring.holder, secret).status == 401
+
+
 async def test_names_are_their_holder_s_alone_and_keys_have_a_number(ring: Keyring) -> None:
     await ring.create(Grant(name="chat"))
     with pytest.raises(OperationFailed, match="there is a key chat already"):

@@ -23,6 +23,7 @@ class World:
         self.changed = Bell()
         self.phases = dict.fromkeys(children, Phase.READY)
         self.failures: list[str] = []
+        self.leases = 0
         self._dispatcher = plain_dispatcher(self.changed, self.snapshot)
 
     def snapshot(self) -> Snapshot:
@@ -35,6 +36,7 @@ class World:
     @asynccontextmanager
     async def lease(self, request: Request, *, wait: bool = True) -> AsyncIterator[Lease]:
         async with self._dispatcher.lease(request, wait=wait) as lease:
+            self.leases += 1
             yield lease
 
     def failed(self, lease: Lease) -> None:
@@ -139,6 +141,26 @@ async def test_where_the_child_of_the_changes_under_way_is_gone_the_next_waits_f
         await settle()
         assert got == []
     assert got == ["b"]
+
+
+async def test_changes_that_wait_for_the_end_of_another_do_not_wake_each_other() -> None:
+    world = World("a", "b")
+    changes = Changes(world, one_store=True)
+
+    async def change() -> None:
+        async with changes.child():
+            pass
+
+    async with asyncio.TaskGroup() as tasks, changes.child():
+        world.set("a", Phase.DRAINING)
+        for _ in range(3):
+            tasks.create_task(change())
+        await settle()
+        before = world.leases
+        for _ in range(10):
+            await settle()
+        assert world.leases == before, "each lease that comes back wakes all who wait"
+    assert world.leases == before + 3
 
 
 async def test_with_stores_of_their_own_children_change_at_the_same_time() -> None:

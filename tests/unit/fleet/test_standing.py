@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from ollamad.config import Config
+from ollamad.config.schema import Supervision
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.known import Known
 from ollamad.fleet.standing import Standings
@@ -84,3 +86,10 @@ def test_telemetry_may_take_as_long_as_a_driver_that_hangs_and_no_longer(fleet: 
     fleet.telemetry_turned_s = 1000.0
     assert Standings(fleet).look(1000 + patience_s).still == ()
     assert Standings(fleet).look(1001 + patience_s).still == ("telemetry",)
+
+
+@pytest.mark.parametrize("key", ["resident_interval_s", "probe_interval_s", "idle_interval_s"])
+def test_a_child_that_is_to_be_looked_at_seldom_does_not_stand_still(fleet: Looked, key: str) -> None:
+    fleet.config = Config(supervision=msgspec.structs.replace(Supervision(), **{key: 300.0}))
+    fleet.children["gpu0"].known.looked_s = 1000.0
+    assert Standings(fleet).look(1301.0).still == ()

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from ollamad.config.schema import Models
 from ollamad.errors import CapacityError, Refusal, StoreError
@@ -270,11 +271,15 @@ async def test_a_preloaded_model_that_only_embeds_is_loaded_by_embedding_nothing
         ]
 
 
-async def test_a_preloaded_model_that_is_not_there_or_can_t_be_loaded_says_so(tmp_path: Path) -> None:
-    async with world(tmp_path, preload=("m",), preload_interval_s=0.01) as (synchronizer, fleet):
-        for child in fleet.children.values():
-            child.refusal = (500, "no room")
-        await until(lambda: [view.state for view in synchronizer.view().preload] == ["missing"])
-        put_model(tmp_path / "a", "m", b"config")
-        await until(lambda: [view.state for view in synchronizer.view().preload] == ["failing"])
-        assert "no room" in str(synchronizer.view().preload[0].reason)
+async def test_a_preloaded_model_that_is_not_there_or_can_t_be_loaded_says_so_once(tmp_path: Path) -> None:
+    with capture_logs() as logged:
+        async with world(tmp_path, preload=("m",), preload_interval_s=0.01) as (synchronizer, fleet):
+            for child in fleet.children.values():
+                child.refusal = (500, "no room")
+            await until(lambda: [view.state for view in synchronizer.view().preload] == ["missing"])
+            put_model(tmp_path / "a", "m", b"config")
+            await until(lambda: [view.state for view in synchronizer.view().preload] == ["failing"])
+            assert synchronizer.view().preload[0].reason == "no room"
+            await until(lambda: sum(len(child.asked) for child in fleet.children.values()) > 3)  # it is tried again
+    told = [said["reason"] for said in logged if said["event"] == "preloaded model not loaded"]
+    assert told == ["no child has it: pull it, or name it in models.ensure, too", "no room"]

@@ -49,7 +49,10 @@ async def test_an_error_is_a_result_too(aiohttp_server: AiohttpServer, line: byt
     assert (record.error, record.status, record.raw) == ("no such model", "", line)
 
 
-@pytest.mark.parametrize("lines", [(), (b'{"status":"pulling"}\n',), (b"not json\n",), (b"x" * 300_000,)])
+NESTED = b'{"more":' + b"[" * 30_000 + b"\n"
+
+
+@pytest.mark.parametrize("lines", [(), (b'{"status":"pulling"}\n',), (b"not json\n",), (NESTED,), (b"x" * 300_000,)])
 async def test_an_end_without_a_result_is_no_answer(aiohttp_server: AiohttpServer, lines: tuple[bytes, ...]) -> None:
     with pytest.raises(NoAnswer):
         await told(aiohttp_server, *lines)

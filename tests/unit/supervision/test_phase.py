@@ -299,6 +299,15 @@ def test_a_gpu_that_ails_during_a_quarantine_for_being_stuck_has_to_be_well_for_
     assert play((501.0, Release()), state=state)[1] == [Spawn(3)]
 
 
+def test_a_child_that_is_stuck_for_good_on_a_gpu_that_ails_waits_for_the_gpu_and_not_for_a_time() -> None:
+    state, _ = play((10.0, Answered(2)), state=wedge(play((0.0, WantUp()))[0], 5.0))
+    state, _ = play((20.0, Quarantine("ECC", at_once=False)), state=state)
+    assert state.phase is Phase.DRAINING
+    state, _ = play((30.0, Stuck(2, None, "x")), (40.0, Stuck(2, None, "x")), (41.0, Gone(2, "killed")), state=state)
+    assert (state.phase, state.quarantine, state.deadline_s) == (Phase.STOPPED, "ECC", None)
+    assert play((900.0, Release()), state=state)[1] == [Spawn(3)]
+
+
 def test_a_child_in_quarantine_comes_back_at_once_when_it_is_reset() -> None:
     state = wedge(wedge(play((0.0, WantUp()))[0], 10.0), 100.0)
     state, actions = play((200.0, Reset()), state=state)

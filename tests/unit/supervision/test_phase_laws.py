@@ -78,9 +78,13 @@ class Machine(RuleBasedStateMachine):
         self.asked_to_go = False
         self.not_before_s = 0.0
         """When the last death allows the next start, unless an operator or a GPU intervenes."""
+        self.ails = False
+        """Its GPU, as far as it was told; an operator who resets it says that it does not."""
 
     def tell(self, event: Event) -> None:
         before = self.state
+        if isinstance(event, Quarantine | Release | Reset):
+            self.ails = isinstance(event, Quarantine)
         self.state, actions = step(self.state, event, self.now, POLICY, luck=0.999)
         if isinstance(event, WantUp | Restart | Reset | Release):
             self.not_before_s = self.now
@@ -92,6 +96,7 @@ class Machine(RuleBasedStateMachine):
                 case Spawn(life=life):
                     assert self.alive is None, "two processes on one GPU"
                     assert self.state.quarantine is None, "a start on a GPU in quarantine"
+                    assert not self.ails, "a start on a GPU that has not been said to be well again"
                     assert self.now >= self.not_before_s, "faster than the backoff allows"
                     self.alive, self.asked_to_go = life, False
                 case Terminate(life=life) | Kill(life=life) | KillRunner(life=life):

@@ -135,3 +135,9 @@ def test_requests_tell_for_how_long_they_have_been_silent() -> None:
 )
 def test_progress_reads_as_a_line(facts: dict[str, object], said: str) -> None:
     assert show.progress(facts) == said
+
+
+def test_a_route_that_leads_nowhere_for_now_has_no_time() -> None:
+    document = {"model": "m", "verdict": "wait", "child": None, "reason": "waits for a child that may load it"}
+    told = show.route({**document, "expected_s": None, "children": {}}, None, explain=False)
+    assert told == ["m: wait: waits for a child that may load it"]
