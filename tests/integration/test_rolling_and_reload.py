@@ -116,7 +116,7 @@ async def test_a_reload_restarts_the_children_whose_environment_differs_and_adds
         _change(daemon, "gpus", cpu_children=3)
         await _reload(daemon)
         await daemon.until_ready(3)
-        assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1, "cpu2": 1}
+        assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1, "cpu2": 1}, daemon.explain()
         _change(daemon, "ollama", keep_alive="1h")
         await _reload(daemon)
         await until(lambda: _all_restarted(daemon), daemon.explain)
