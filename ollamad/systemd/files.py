@@ -12,6 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from ollamad.config.checks import HOMES
+
 WRITTEN: Final = "/opt/ollamad/bin"
 """The folder of the program in the units as they are kept."""
 UNITS: Final = Path("etc/systemd/system")
@@ -22,8 +24,6 @@ STATE: Final = Path("var/lib/ollamad")
 RUNTIME: Final = Path("run/ollamad")
 COMMANDS: Final = Path("usr/local/bin")
 PROGRAMS: Final = ("ollamad", "ollamactl")
-HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
-"""What ProtectHome= hides."""
 
 NOTIFY_RELOAD_FROM: Final = 253
 """The version of systemd that brought Type=notify-reload."""

@@ -162,4 +162,3 @@ def _bring_back(was: tuple[str, ...] | None, say: Say) -> None:
         if word in was:
             machine.run("systemctl", verb, machine.STOCK)
     say(f"{machine.STOCK} is what it was: {' and '.join(was)}")
-

@@ -109,7 +109,9 @@ def test_what_the_stock_service_was_is_remembered(tmp_path: Path) -> None:
 
 
 def test_the_models_of_the_stock_service_come_along_from_where_its_environment_has_them() -> None:
-    environment = 'OLLAMA_MODELS=/home/llm/models "OLLAMA_HOST=0.0.0.0" PATH=/usr/bin HTTPS_PROXY=http://me:secret@proxy:1'
+    environment = (
+        'OLLAMA_MODELS=/home/llm/models "OLLAMA_HOST=0.0.0.0" PATH=/usr/bin HTTPS_PROXY=http://me:secret@proxy:1'
+    )
     models, told = machine.what_it_is_told(environment)
     assert models == Path("/home/llm/models")
     assert told == (

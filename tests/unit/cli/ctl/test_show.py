@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ollamad import __version__
 from ollamad.cli.ctl import show
 from ollamad.routing.snapshot import Snapshot
 from ollamad.status.view import status
@@ -32,6 +33,8 @@ def test_the_whole_at_a_glance() -> None:
         "gpu1   backoff      -        0       3  1    0.0 of 24.0 GiB   61%  -",
         "",
         "gpu1: exit status 1: CUDA error: out of memory",
+        f"the daemon is ollamad 1.2.3, this command {__version__}: the one that is installed is taken into use by a"
+        " restart of the daemon",
     ]
 
 
