@@ -212,8 +212,8 @@ def other_version(status: Document) -> str | None:
     if status["version"] == __version__:
         return None
     return (
-        f"the daemon is ollamad {status['version']}, this command {__version__}: the one that is installed is taken into"
-        " use by a restart of the daemon"
+        f"the daemon is ollamad {status['version']}, this command {__version__}: what is installed is taken into use by"
+        " a restart of the daemon"
     )
 
 

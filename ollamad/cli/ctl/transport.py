@@ -176,7 +176,7 @@ def _answered(
         raise CommandError(f"{connection.host} is there, but does not answer in time") from error
     except ConnectionError as error:
         raise NoDaemon(
-            f"{connection.host} went away before it had answered; where it is a service, `systemctl status ollamad` says why"
+            f"{connection.host} went away before it had answered; of a service, `systemctl status ollamad` says why"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise CommandError(
