@@ -226,12 +226,10 @@ def _unusable(path: Path) -> str | None:
 
 
 def _what_then(at: Path, path: Path) -> str:
-    """What to do about a directory that can't be written; what a service's sandbox shuts is open to its user's shell."""
+    """What to do about a directory that can't be written; a service's sandbox shuts more than its user's shell knows."""
     if "INVOCATION_ID" in os.environ:  # by systemd.exec(5), which says so to what it runs
         if any(path.is_relative_to(top) for top in HOMES):
-            return (
-                f"; homes are hidden from a service: `systemctl edit ollamad`, ProtectHome=no and ReadWritePaths={path}"
-            )
+            return f"; a service sees no homes: `systemctl edit ollamad`, ProtectHome=no and ReadWritePaths={path}"
         if os.statvfs(at).f_flag & os.ST_RDONLY:
             return f"; it is read-only for this service: `systemctl edit ollamad`, ReadWritePaths={path}"
     return "; give it to that user"

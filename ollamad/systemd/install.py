@@ -73,22 +73,26 @@ def uninstall(root: Path, say: Say) -> None:
     if root == HERE:
         _refuse_who_may_not()
         _stop([unit for unit in (SOCKET, SERVICE) if (root / UNITS / unit).exists()], say)
+    _take_files_away(root, say)
+    if root == HERE:
+        machine.run("systemctl", "daemon-reload")
+        machine.says("systemctl", "reset-failed", SOCKET, SERVICE)
+        _bring_back(was, say)
+        say(f"kept {machine.programs()}, the program itself")
+    if (root / STATE).exists():
+        say(f"kept {root / STATE}, models and all, and its user; to be rid of them: rm -r /{STATE} && userdel ollamad")
+
+
+def _take_files_away(root: Path, say: Say) -> None:
+    """All that is ours; a configuration that somebody wrote stays, and is there when ollamad is installed again."""
     if (root / CONFIG).exists() and (root / CONFIG).read_bytes() == NEW_CONFIG.encode():
-        remove(root / CONFIG, say)  # what we made is not worth keeping; what somebody wrote stays for the next time
+        remove(root / CONFIG, say)
     for place in (*all_places(), RUNTIME / "control.sock", RUNTIME / "control.sock.lock"):
         remove(root / place, say)
     for name in PROGRAMS:
         unlink(root / COMMANDS / name, machine.programs(), say)
     for place in (DROP_INS, SOCKET_DROP_INS, CONFIG.parent, RUNTIME):
         remove_empty(root / place, say)
-    if root == HERE:
-        machine.run("systemctl", "daemon-reload")
-        machine.says("systemctl", "reset-failed", SOCKET, SERVICE)
-        _bring_back(was, say)
-    if (root / STATE).exists():
-        say(f"kept {root / STATE}, models and all, and its user; to be rid of them: rm -r /{STATE} && userdel ollamad")
-    if root == HERE:
-        say(f"the program itself is still in {machine.programs()}")
 
 
 def _refuse_who_may_not() -> None:
@@ -113,7 +117,7 @@ def _refuse_a_configuration_with_problems(folder: Path) -> None:
     """What runs goes on as it is: a new version may not know a key that the old one knew."""
     if not (HERE / CONFIG).exists():
         return
-    check = [folder / "ollamad", "check", "--quiet", "--config", HERE / CONFIG]
+    check = [str(folder / "ollamad"), "check", "--quiet", "--config", str(HERE / CONFIG)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         told = done.stderr.strip().removeprefix("ollamad: ")

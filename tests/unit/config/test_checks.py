@@ -227,7 +227,7 @@ def test_in_a_service_it_says_what_of_its_sandbox_to_open(monkeypatch: pytest.Mo
     monkeypatch.setenv("INVOCATION_ID", "0123456789abcdef")
     monkeypatch.setattr(os, "access", lambda *_: False)
     told = {problem.key: problem.message for problem in problems(("models.path", "/home/llm/models"))}
-    assert "homes are hidden from a service: `systemctl edit ollamad`, ProtectHome=no and" in told["models.path"]
+    assert "a service sees no homes: `systemctl edit ollamad`, ProtectHome=no and" in told["models.path"]
     assert told["models.path"].endswith("ReadWritePaths=/home/llm/models")
 
 
