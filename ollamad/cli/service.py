@@ -29,11 +29,15 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         )
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)  # before an error that comes after it, also where both go into one file
+
+
 def _install(options: argparse.Namespace) -> int:
-    install(options.root.absolute(), print, replace_ollama=options.replace_ollama)
+    install(options.root.absolute(), _say, replace_ollama=options.replace_ollama)
     return 0
 
 
 def _uninstall(options: argparse.Namespace) -> int:
-    uninstall(options.root.absolute(), print)
+    uninstall(options.root.absolute(), _say)
     return 0

@@ -45,6 +45,9 @@ FIXED_VARIABLES: Final[Mapping[str, str]] = {
 
 AUTO: Final = "auto"
 
+HOMES: Final = ("/home", "/root", "/run/user")
+"""What ProtectHome= hides."""
+
 SOCKET_PATH_MAX_BYTES: Final = 107
 """unix(7): `sun_path` holds 108 bytes, the last of them NUL."""
 
@@ -218,5 +221,15 @@ def _unusable(path: Path) -> str | None:
     if not at.is_dir():
         return f"{at} is not a directory that can be entered"
     if not os.access(at, os.R_OK | os.W_OK | os.X_OK):
-        return f"{at} can't be read and written by this user (uid {os.getuid()})"
+        return f"{at} can't be read and written by this user (uid {os.getuid()}){_what_then(at, path)}"
     return None
+
+
+def _what_then(at: Path, path: Path) -> str:
+    """What to do about a directory that can't be written; a service's sandbox shuts more than its user's shell knows."""
+    if "INVOCATION_ID" in os.environ:  # by systemd.exec(5), which says so to what it runs
+        if any(path.is_relative_to(top) for top in HOMES):
+            return f"; a service sees no homes: `systemctl edit ollamad`, ProtectHome=no and ReadWritePaths={path}"
+        if os.statvfs(at).f_flag & os.ST_RDONLY:
+            return f"; it is read-only for this service: `systemctl edit ollamad`, ReadWritePaths={path}"
+    return "; give it to that user"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -53,7 +54,8 @@ def read(path: Path) -> tuple[Setting, ...]:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError((Problem(str(path), f"can't be read: {error.strerror}"),)) from error
+        who = f" by uid {os.getuid()}" if isinstance(error, PermissionError) else ""
+        raise ConfigError((Problem(str(path), f"can't be read{who}: {error.strerror}"),)) from error
     except (ValueError, RecursionError) as error:  # besides its own: no UTF-8, endless digits, endless brackets
         raise ConfigError((Problem(str(path), f"is not valid TOML: {error}"),)) from error
     lines = key_lines(text)

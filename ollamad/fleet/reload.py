@@ -54,7 +54,7 @@ async def reload(fleet: Fleet, config: Config, applied: Callable[[Config], None]
             tell({"child": child.id, "step": "added"})
             fleet.add(child)
     changed_children = [name for name, child in fleet.children.items() if not fleet.is_dressed(child)]
-    await rolling_restart(fleet, changed_children, tell)
+    await rolling_restart(fleet, changed_children, tell, spared=False)
 
 
 async def mind_new_gpus(fleet: Fleet) -> None:

@@ -19,8 +19,12 @@ Tell = Callable[[Mapping[str, object]], None]
 """Hears how a long operation goes on."""
 
 
-async def rolling_restart(fleet: Fleet, names: Iterable[str], tell: Tell) -> None:
-    """Restart these children in turn. Raises OperationFailed, with the rest left as it is."""
+async def rolling_restart(fleet: Fleet, names: Iterable[str], tell: Tell, *, spared: bool = True) -> None:
+    """Restart these children in turn. Raises OperationFailed, with the rest left as it is.
+
+    Not `spared`, a child is restarted also where fewer others are wanted than should stay ready, such as none: what is
+    asked meanwhile waits.
+    """
     for name in names:
         child = fleet.children.get(name)
         if child is None or child.state.want is Want.DOWN:
@@ -29,24 +33,30 @@ async def rolling_restart(fleet: Fleet, names: Iterable[str], tell: Tell) -> Non
         if child.state.quarantine is not None:  # it comes back as a new process, whenever that is
             tell({"child": name, "step": "left alone", "why": f"it is in quarantine: {child.state.quarantine}"})
             continue
-        await _until_spare(fleet, child)
+        await _until_spare(fleet, child, tell, spared=spared)
         await _restart(fleet, child, tell)
 
 
-async def _until_spare(fleet: Fleet, child: Child) -> None:
+async def _until_spare(fleet: Fleet, child: Child, tell: Tell, *, spared: bool) -> None:
     """Wait until the child can be missed."""
-    least = fleet.config.supervision.rolling_ready_min
+    name, asked = child.plan.id, fleet.config.supervision.rolling_ready_min
     if child.state.phase is not Phase.READY:
         return  # nobody misses it
+    wanted = sum(other.state.want is Want.UP for other in fleet.children.values() if other is not child)
+    least = asked if spared else min(asked, wanted)
 
     def others() -> int:
-        return sum(view.routable for view in fleet.snapshot().children if view.id != child.plan.id)
+        return sum(view.routable for view in fleet.snapshot().children if view.id != name)
 
-    if await fleet.until(lambda: others() >= least, fleet.config.ollama.start_timeout_s):
+    if others() >= least:
         return
+    if wanted >= least:
+        tell({"child": name, "step": "waits for others", "ready": others(), "rolling_ready_min": least})
+        if await fleet.until(lambda: others() >= least, fleet.config.ollama.start_timeout_s):
+            return
     raise OperationFailed(
-        f"{child.plan.id} was not restarted: only {others()} other children are ready, and"
-        f" supervision.rolling_ready_min = {least}; mend the others, or restart it alone"
+        f"{name} was not restarted: only {others()} other children are ready, and"
+        f" supervision.rolling_ready_min = {asked}; mend the others, or restart it alone: ollamactl restart {name}"
     )
 
 

@@ -12,6 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from ollamad.config.checks import HOMES
+
 WRITTEN: Final = "/opt/ollamad/bin"
 """The folder of the program in the units as they are kept."""
 UNITS: Final = Path("etc/systemd/system")
@@ -47,8 +49,8 @@ Conflicts=ollama.service
 [Service]
 User={user}
 Group={user}
-ReadWritePaths={home}
-"""
+ReadWritePaths={writes}
+{more}"""
 _SOCKET_AS_OLLAMA: Final = """\
 [Socket]
 SocketUser={user}
@@ -60,6 +62,11 @@ NEW_CONFIG: Final = """\
 #     ollamad check --example
 #
 # `systemctl reload ollamad` takes changes into use; one that can't be used changes nothing, and says why.
+#
+# When the service is stopped or restarted, answers may go on for 2 s, and then end with an error. For longer:
+#
+#     [proxy]
+#     shutdown_grace_s = 60.0
 """
 
 
@@ -72,6 +79,10 @@ class Stock:
     """Its user's home; its models are below it."""
     was: tuple[str, ...]
     """What was true of the service: `active`, `enabled`, both or nothing."""
+    models: Path | None = None
+    """Where its own setting has its models (OLLAMA_MODELS); None where that is below its home."""
+    told: tuple[str, ...] = ()
+    """The other variables that it is given, which are not taken over."""
 
 
 def service_files(programs: Path, systemd_version: int | None, stock: Stock | None = None) -> dict[Path, str]:
@@ -85,10 +96,19 @@ def service_files(programs: Path, systemd_version: int | None, stock: Stock | No
         PLACES[name]: (folder / name).read_text(encoding="utf-8").replace(WRITTEN, str(programs)) for name in names
     }
     if stock is not None:
-        names_of = {"user": stock.user, "home": stock.home, "marks": _MARKS, "was": " ".join(stock.was)}
-        files[AS_OLLAMA] = _AS_OLLAMA.format(**names_of)
+        names_of = {"user": stock.user, "marks": _MARKS, "was": " ".join(stock.was)}
+        files[AS_OLLAMA] = _AS_OLLAMA.format(**names_of, **_of_its_models(stock))
         files[SOCKET_AS_OLLAMA] = _SOCKET_AS_OLLAMA.format(**names_of)
     return files
+
+
+def _of_its_models(stock: Stock) -> dict[str, str]:
+    """Where ollamad may write in its place, and the settings that bring its models with it."""
+    writes = (stock.home, *([stock.models] if stock.models else []))
+    more = [f"Environment=OLLAMAD_MODELS_PATH={stock.models}"] if stock.models else []
+    if any(path.is_relative_to(hidden) for path in writes for hidden in HOMES):
+        more.append("ProtectHome=no")
+    return {"writes": " ".join(map(str, writes)), "more": "".join(f"{line}\n" for line in more)}
 
 
 def what_ollama_was(root: Path) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import stat
 import subprocess
@@ -11,7 +12,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 import ollamad
+from ollamad.config.checks import OWNED_VARIABLES
 from ollamad.errors import StartError
 from ollamad.systemd.files import PROGRAMS, Stock
 
@@ -22,6 +26,14 @@ TIMEOUT_S: Final = 180.0
 """For one command: a start takes as long as the unit allows."""
 HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - named because they can't be used
 """What the unit's sandbox hides."""
+
+_EVERYONES: Final = frozenset({"PATH", "HOME"})
+_OURS: Final = {
+    **OWNED_VARIABLES,
+    "OLLAMA_HOST": "proxy.listen, and ollamad.socket",
+    **dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"), "the same, with `systemctl edit ollamad`"),
+}
+"""What a variable of a stock Ollama is called here; all others go into [ollama.env]."""
 
 
 def run(*command: str) -> str:
@@ -76,6 +88,32 @@ def stock() -> Stock | None:
     if not was:
         return None
     user = says("systemctl", "show", "--property=User", "--value", STOCK) or "root"
+    models, told = what_it_is_told(says("systemctl", "show", "--property=Environment", "--value", STOCK))
+    if files := says("systemctl", "show", "--property=EnvironmentFiles", "--value", STOCK):
+        told = (*told, f"what is in {files.split()[0]}")
     return Stock(
-        user, Path(pwd.getpwnam(user).pw_dir), tuple("active" if word == "activating" else word for word in was)
+        user,
+        Path(pwd.getpwnam(user).pw_dir),
+        tuple("active" if word == "activating" else word for word in was),
+        models,
+        told,
     )
+
+
+def what_it_is_told(environment: str) -> tuple[Path | None, tuple[str, ...]]:
+    """Where the variables of a stock Ollama have its models, and the names of its others, with our key for each.
+
+    Only names: what they hold may be a secret.
+    """
+    found = dict(entry.partition("=")[::2] for entry in shlex.split(environment))
+    models = found.pop("OLLAMA_MODELS", "")
+    others = (f"{name} ({_OURS.get(name, 'ollama.env')})" for name in found if name not in _EVERYONES)
+    return Path(models) if models else None, tuple(others)
+
+
+def is_outdated(pid: int) -> bool:
+    """Whether a process was started before the program on the disk was installed."""
+    try:
+        return psutil.Process(pid).create_time() < Path(ollamad.__file__).stat().st_ctime
+    except psutil.NoSuchProcess:
+        return False

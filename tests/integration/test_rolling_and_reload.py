@@ -72,7 +72,6 @@ async def test_a_rolling_restart_that_would_leave_too_few_ready_is_refused(
     daemons: Daemons, odd_ollama: Path, orders: Path
 ) -> None:
     config = odd(orders, gpus={"cpu_children": 1})
-    config["ollama"]["start_timeout_s"] = 0.5
     async with daemons.run(odd_ollama, config) as daemon:
         await daemon.until_ready(1)
         code, _, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
@@ -145,13 +144,30 @@ async def test_a_reload_restarts_the_children_whose_environment_differs_and_adds
         _change(daemon, "gpus", cpu_children=3)
         await _reload(daemon)
         await daemon.until_ready(3)
-        assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1, "cpu2": 1}
+        assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1, "cpu2": 1}, daemon.explain()
         _change(daemon, "ollama", keep_alive="1h")
         await _reload(daemon)
         await until(lambda: _all_restarted(daemon), daemon.explain)
         _change(daemon, "gpus", cpu_children=1)
         await _reload(daemon)
         await until(lambda: _children(daemon, {"cpu0": 2}), daemon.explain)
+
+
+async def test_a_reload_restarts_the_only_child_too_and_who_asks_meanwhile_waits(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        _change(daemon, "gpus", cpu_children=1)
+        _change(daemon, "ollama", keep_alive="1h")
+        code, out, err = await ollamactl("--socket", str(daemon.control), "reload")
+        assert code == 0, out + err
+        assert await _lives(daemon) == {"cpu0": 2}
+        async with (
+            aiohttp.ClientSession(daemon.base_url) as session,
+            session.post("/api/generate", json={}) as answer,
+        ):
+            assert answer.status == 200
 
 
 async def _all_restarted(daemon: Daemon) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from ollamad import __version__
 from tests.support import knocker
 from tests.support.nspawn import PYTHON, Machine, machine, newer_systemd, why_not
 from tests.support.real_ollama import RECITE
@@ -235,16 +236,35 @@ def test_installed_again_it_does_nothing_and_goes_on(service: Machine) -> None:
     before = main_pid(service)
     told = service.run("/opt/ollamad/bin/ollamad", "install-service").splitlines()
     assert [line for line in told if line.startswith(("made", "changed"))] == []
-    assert told[-1] == "ollamad runs: 2 of 2 children ready, 0 streams"
+    assert told[-1] == f"ollamad {__version__} runs: 2 of 2 children ready, 0 streams"
     assert main_pid(service) == before
+
+
+def test_a_new_version_is_taken_into_use_by_installing_again_unless_it_cannot_use_the_configuration(
+    service: Machine,
+) -> None:
+    before = main_pid(service)
+    pip = ("/opt/ollamad/bin/pip", "install", "--quiet", "--no-index", "--find-links=/srv/wheels")
+    service.run(*pip, "--force-reinstall", "--no-deps", "ollamad")
+    service.write(CONFIG, GOOD + "[proxy]\nlissten = '127.0.0.1:11434'\n")
+    refused = service.result("/opt/ollamad/bin/ollamad", "install-service")
+    assert refused.returncode == 1
+    assert 'did you mean "listen"?' in refused.stderr
+    assert main_pid(service) == before
+    assert chat(service, 3) == recitation(WORDS, 3), "what runs goes on"
+    service.write(CONFIG, GOOD)
+    service.run("/opt/ollamad/bin/ollamad", "install-service")
+    assert main_pid(service) != before
+    service.until(SERVICE, ActiveState="active", StatusText="2 of 2 children ready, 0 streams")
 
 
 def test_uninstalled_it_leaves_the_store_and_nothing_else(service: Machine) -> None:
     told = service.run("/opt/ollamad/bin/ollamad", "uninstall-service")
     assert "kept /var/lib/ollamad" in told
     left = service.run("sh", "-c", "find /etc /run /usr/local /var -xdev -name '*ollamad*' 2>/dev/null; true").split()
-    assert [path for path in left if "/cgroup/" not in path] == ["/var/lib/ollamad"]
-    assert {".ollama", "config.toml"} <= set(service.run("ls", "-A", "/var/lib/ollamad").split())
+    assert sorted(path for path in left if "/cgroup/" not in path) == ["/etc/ollamad", "/var/lib/ollamad"]
+    assert service.run("ls", "-A", "/etc/ollamad").split() == ["config.toml"], "what somebody wrote"
+    assert ".ollama" in service.run("ls", "-A", "/var/lib/ollamad").split()
     assert service.run("ls", STORE).split() == ["blobs", "manifests"]
     assert service.run("pgrep", "-f", "[o]llama", check=False) == ""
     assert service.show(SERVICE, "LoadState")["LoadState"] == "not-found"
@@ -258,6 +278,7 @@ ExecStart=/usr/local/bin/ollama serve
 User=ollama
 Group=ollama
 Restart=always
+Environment="OLLAMA_MODELS=/srv/of-its-own" "OLLAMA_NUM_PARALLEL=2"
 [Install]
 WantedBy=multi-user.target
 """
@@ -265,17 +286,18 @@ WantedBy=multi-user.target
 
 @pytest.fixture
 def stock(host: Machine) -> Iterator[Machine]:
-    """The service that Ollama's own installer makes, with models."""
+    """The service that Ollama's own installer makes, with models on a disk of their own."""
     host.run("/opt/ollamad/bin/ollamad", "uninstall-service")
     host.run("sh", "-c", "useradd -r -s /bin/false -U -m -d /usr/share/ollama ollama")
     host.write("/etc/systemd/system/ollama.service", STOCK)
-    host.run("sh", "-c", "mkdir -p /usr/share/ollama/.ollama && cp -r /srv/models /usr/share/ollama/.ollama/models")
-    host.run("chown", "-R", "ollama:", "/usr/share/ollama/.ollama")
+    host.run("cp", "-r", "/srv/models", "/srv/of-its-own")
+    host.run("chown", "-R", "ollama:", "/srv/of-its-own")
     host.run("systemctl", "enable", "--now", "ollama.service")
     yield host
     host.run("/opt/ollamad/bin/ollamad", "uninstall-service")
     host.run("systemctl", "disable", "--now", "ollama.service")
     host.run("rm", "/etc/systemd/system/ollama.service")
+    host.run("rm", "-r", "/srv/of-its-own")
     host.run("userdel", "-r", "ollama", check=False)
 
 
@@ -286,6 +308,7 @@ def test_it_takes_the_place_of_a_stock_ollama_only_when_told_to_and_gives_it_bac
     assert stock.show("ollama.service", "ActiveState")["ActiveState"] == "active"
     told = stock.run("/opt/ollamad/bin/ollamad", "install-service", "--replace-ollama")
     assert "stopped and disabled ollama.service" in told
+    assert "OLLAMA_NUM_PARALLEL (ollama.num_parallel)" in told, "which is not taken over"
     assert chat(stock, 3) == recitation(WORDS, 3), "its models are ours"
     assert stock.run("stat", "-c", "%U", "/run/ollamad/control.sock").strip() == "ollama"
     stock.run("/opt/ollamad/bin/ollamad", "install-service")

@@ -9,8 +9,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
-from ollamad.cli.ctl.context import context_of
+from ollamad.cli.ctl.context import Context, context_of
 from ollamad.cli.ctl.errors import DONE, FAILED, INTERRUPTED, CommandError
 from ollamad.cli.ctl.parser import parser
 
@@ -28,10 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(typed)
     module, _, function = options.runs.partition(":")
     run = getattr(importlib.import_module(f"ollamad.cli.ctl.{module}"), function)
+    context = context_of(options)
     try:
-        return int(run(context_of(options)))
+        return int(run(context))
     except CommandError as error:
         print(f"ollamactl: {error}", file=sys.stderr)
+        _tell_of_another_version(context)
         return error.code
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -39,6 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read our output, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _tell_of_another_version(context: Context) -> None:
+    """It may be why a command failed: one daemon does not know yet what another does."""
+    from ollamad.cli.ctl.show import other_version  # noqa: PLC0415 - only where something failed
+
+    with suppress(CommandError):
+        if told := other_version(context.status()):
+            print(told, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ollamad import __version__
 from ollamad.cli.ctl.text import NOTHING, Column, number, part, printable, size, span, table
 
 Document = Mapping[str, Any]
@@ -200,9 +201,20 @@ def _child(child: Document) -> list[str]:
 
 
 def _notes(status: Document) -> list[str]:
-    """What an operator should know of each child that does not fit into its line."""
-    found = [printable(f"{child['id']}: {note}") for child in status["children"] for note in _notes_on(child)]
-    return ["", *found] if found else []
+    """What an operator should know of each child that does not fit into its line, and of no child."""
+    found = [f"{child['id']}: {note}" for child in status["children"] for note in _notes_on(child)]
+    found += [*status["notes"], *([other] if (other := other_version(status)) else [])]
+    return ["", *map(printable, found)] if found else []
+
+
+def other_version(status: Document) -> str | None:
+    """What to know where the daemon is another version than this command."""
+    if status["version"] == __version__:
+        return None
+    return (
+        f"the daemon is ollamad {status['version']}, this command {__version__}: what is installed is taken into use by"
+        " a restart of the daemon"
+    )
 
 
 def _notes_on(child: Document) -> Iterator[str]:

@@ -174,6 +174,10 @@ def _answered(
         yield response
     except TimeoutError as error:
         raise CommandError(f"{connection.host} is there, but does not answer in time") from error
+    except ConnectionError as error:
+        raise NoDaemon(
+            f"{connection.host} went away before it had answered; of a service, `systemctl status ollamad` says why"
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         raise CommandError(
             f"the connection to {connection.host} broke off: {str(error) or type(error).__name__}"

@@ -219,7 +219,16 @@ def test_a_path_below_a_link_to_nowhere_is_refused_by_the_name_of_that_link(tmp_
 
 def test_a_directory_that_this_user_may_not_write_to_is_refused() -> None:
     (problem,) = problems(("models.path", "/proc/sys/kernel/ollama"))  # nobody makes anything there, not even root
-    assert problem.message == f"/proc/sys/kernel can't be read and written by this user (uid {os.getuid()})"
+    told = f"/proc/sys/kernel can't be read and written by this user (uid {os.getuid()}); give it to that user"
+    assert problem.message == told
+
+
+def test_in_a_service_it_says_what_of_its_sandbox_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVOCATION_ID", "0123456789abcdef")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    told = {problem.key: problem.message for problem in problems(("models.path", "/home/llm/models"))}
+    assert "a service sees no homes: `systemctl edit ollamad`, ProtectHome=no and" in told["models.path"]
+    assert told["models.path"].endswith("ReadWritePaths=/home/llm/models")
 
 
 def test_a_path_with_a_nul_is_refused() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+import ollamad
 from ollamad.cli.main import main
 from ollamad.systemd import machine
 from ollamad.systemd.files import AS_OLLAMA, CONFIG, NEW_CONFIG, STATE, Stock, service_files, what_ollama_was
@@ -54,9 +57,17 @@ def test_what_an_operator_wrote_stays(tmp_path: Path) -> None:
     (tmp_path / own).write_text("[Service]\n")
     told: list[str] = []
     uninstall(tmp_path, told.append)
-    assert files(tmp_path) == {own, str(STATE / "config.toml")}
-    assert (tmp_path / STATE / "config.toml").read_text() == "[log]\n"
+    assert files(tmp_path) == {own, str(CONFIG)}
     assert any("override.conf is yours" in line for line in told)
+    assert any("config.toml is yours" in line for line in told)
+    installed(tmp_path)
+    assert (tmp_path / CONFIG).read_text() == "[log]\n", "installed again it goes by it"
+
+
+def test_nothing_to_uninstall_is_said(tmp_path: Path) -> None:
+    told: list[str] = []
+    uninstall(tmp_path, told.append)
+    assert told == ["ollamad is not installed as a service here"]
 
 
 def test_a_command_of_somebody_else_s_is_left_alone(tmp_path: Path) -> None:
@@ -95,6 +106,35 @@ def test_what_the_stock_service_was_is_remembered(tmp_path: Path) -> None:
     (tmp_path / AS_OLLAMA).write_text(text)
     assert what_ollama_was(tmp_path) == ("active",)
     assert "User=ollama\n" in text
+
+
+def test_the_models_of_the_stock_service_come_along_from_where_its_environment_has_them() -> None:
+    environment = (
+        'OLLAMA_MODELS=/home/llm/models "OLLAMA_HOST=0.0.0.0" PATH=/usr/bin HTTPS_PROXY=http://me:secret@proxy:1'
+    )
+    models, told = machine.what_it_is_told(environment)
+    assert models == Path("/home/llm/models")
+    assert told == (
+        "OLLAMA_HOST (proxy.listen, and ollamad.socket)",
+        "HTTPS_PROXY (the same, with `systemctl edit ollamad`)",
+    )
+    stock = Stock("ollama", Path("/usr/share/ollama"), ("active",), models, told)
+    text = service_files(Path("/opt/x/bin"), None, stock)[AS_OLLAMA]
+    assert "ReadWritePaths=/usr/share/ollama /home/llm/models\n" in text
+    assert "Environment=OLLAMAD_MODELS_PATH=/home/llm/models\n" in text
+    assert "ProtectHome=no\n" in text, "which would hide them"
+
+
+def test_a_process_older_than_its_program_is_outdated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "__init__.py").write_text("")
+    monkeypatch.setattr(ollamad, "__file__", str(tmp_path / "__init__.py"))
+    assert machine.is_outdated(1)
+    monkeypatch.setattr(ollamad, "__file__", os.__file__)
+    with subprocess.Popen(["sleep", "60"]) as younger:
+        outdated = machine.is_outdated(younger.pid)
+        younger.kill()
+    assert not outdated
+    assert not machine.is_outdated(younger.pid), "it is gone"
 
 
 def test_a_program_that_the_service_s_user_can_t_reach_is_found_out(

@@ -24,7 +24,13 @@ def analyze() -> str:
     return found
 
 
-@pytest.fixture(params=[None, Stock("ollama", Path("/usr/share/ollama"), ("active", "enabled"))])
+@pytest.fixture(
+    params=[
+        None,
+        Stock("ollama", Path("/usr/share/ollama"), ("active", "enabled")),
+        Stock("ollama", Path("/usr/share/ollama"), ("active",), Path("/home/llm/models")),
+    ]
+)
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A root with the service in it: by itself, and in place of the stock Ollama."""
     for place, text in service_files(PROGRAM_FOLDER, None, request.param).items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ollamad import __version__
 from ollamad.cli.ctl import show
 from ollamad.routing.snapshot import Snapshot
 from ollamad.status.view import status
@@ -32,7 +33,15 @@ def test_the_whole_at_a_glance() -> None:
         "gpu1   backoff      -        0       3  1    0.0 of 24.0 GiB   61%  -",
         "",
         "gpu1: exit status 1: CUDA error: out of memory",
+        show.other_version(told),
     ]
+
+
+def test_another_version_is_told_only_where_it_is_one() -> None:
+    assert show.other_version({"version": __version__}) is None
+    told = show.other_version({"version": "1.2.3"})
+    assert told is not None
+    assert told.startswith(f"the daemon is ollamad 1.2.3, this command {__version__}")
 
 
 def test_a_narrow_terminal_cuts_models_not_figures() -> None:

@@ -48,7 +48,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"", "broke off"),
+        (b"", "ollamad went away before it had answered"),
         (b"nonsense\r\n\r\n", "broke off"),
         (CHUNKED + b'9\r\n{"a": 1}\n\r\n8\r\n{"half', "broke off"),
         (CHUNKED + b'4\r\n{"a\n\r\n0\r\n\r\n', "broke off in the middle"),
@@ -58,6 +58,11 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 def test_an_answer_that_is_none_is_told_in_words(tmp_path: Path, answer: bytes, said: str) -> None:
     assert said in refusal(tmp_path / "s", answer)
+
+
+def test_a_daemon_that_goes_away_is_none(tmp_path: Path) -> None:
+    with answering(tmp_path / "s", b""), pytest.raises(NoDaemon, match="systemctl status ollamad"):
+        Control(tmp_path / "s").get("/v1/status")
 
 
 def test_a_document_that_is_no_json_is_told(tmp_path: Path) -> None:
