@@ -241,7 +241,7 @@ class Child:
         try:
             reason = await life.run(self)
         finally:
-            self._last_words = list(life.last_lines)
+            self._last_words = list(life.last_words.lines)
             self._life = None
             self.known = Known(self._tools.changed)
             self.tell(Gone(number, reason))

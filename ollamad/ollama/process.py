@@ -129,6 +129,10 @@ class ServeProcess:
             return f"killed by {signal.Signals(-code).name}"
         return f"exited with status {code}"
 
+    def failed(self) -> bool:
+        """Whether it ended by itself, and not well. Call it after `sweep`."""
+        return (self._process.returncode or 0) > 0
+
     def _kill_group(self) -> None:
         try:
             os.killpg(self.pid, signal.SIGKILL)
