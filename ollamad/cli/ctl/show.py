@@ -79,7 +79,8 @@ def children(status: Document, width: int | None) -> list[str]:
 
 def overview(status: Document, width: int | None) -> list[str]:
     """What `ollamactl status` prints."""
-    return [headline(status), "", *children(status, width)]
+    notes = [printable(note) for note in status["notes"]]
+    return [headline(status), "", *children(status, width), *([""] if notes else []), *notes]
 
 
 def gpus(document: Document, width: int | None) -> list[str]:
@@ -195,8 +196,15 @@ def _child(child: Document) -> list[str]:
         "+".join(str(gpu["index"]) for gpu in gpus_of_it) or "cpu",
         part(None if silent else _sum(gpus_of_it, "memory_used_bytes"), _sum(gpus_of_it, "memory_total_bytes")),
         _utilization(gpus_of_it),
-        ", ".join(model["name"] for model in child["models"]) or NOTHING,
+        ", ".join(_models_of(child)) or NOTHING,
     ]
+
+
+def _models_of(child: Document) -> Iterator[str]:
+    """What it has loaded, and what it loads."""
+    yield from (model["name"] for model in child["models"])
+    if child["load"]:
+        yield f"{child['load']['model']} loads"
 
 
 def _notes(status: Document) -> list[str]:
@@ -207,13 +215,25 @@ def _notes(status: Document) -> list[str]:
 
 def _notes_on(child: Document) -> Iterator[str]:
     why = child["quarantine"] or child["reason"]
-    if why and not child["routable"]:
-        waits = child["phase"] in _WAITING and child["changes_in_s"] is not None
-        yield f"{why} (again in {span(child['changes_in_s'])})" if waits else why
+    if child["want"] == "down" and not child["quarantine"]:
+        yield f"it was drained; ollamactl undrain {child['id']} takes it into use again"
+    elif why and not child["routable"]:
+        yield f"{why} ({then})" if (then := _what_then(child)) else why
     if child["pinning"] and child["pinning"]["proof"] in _MISPLACED:
-        yield child["pinning"]["text"]
+        on_cpu = child["pinning"]["proof"] == "on cpu"
+        yield child["pinning"]["text"] + on_cpu * f"; ollamactl logs {child['id']} has what Ollama found of its GPU"
     if child["outdated"]:
         yield "runs an older ollama than is installed; ollamactl restart --rolling takes the new one into use"
+
+
+def _what_then(child: Document) -> str:
+    """What ends this, for a child that time or an operator brings back; empty where something is under way."""
+    if phase(child) == "quarantined" and child["changes_in_s"] is None:
+        return "back by itself once that is over and its GPU has been well for a while"
+    if child["phase"] not in _WAITING or child["changes_in_s"] is None:
+        return ""
+    again = f"again in {span(child['changes_in_s'])}"
+    return f"{again}, or now with: ollamactl reset {child['id']}" if child["phase"] != "backoff" else again
 
 
 def _sum(gpus_of_it: Sequence[Document], key: str) -> int | None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ollamad.cli.ctl import show
-from ollamad.routing.snapshot import Snapshot
+from ollamad.routing.snapshot import LoadView, Snapshot
 from ollamad.status.view import status
 from ollamad.supervision.pinning import Pinning, Proof
-from ollamad.supervision.state import Phase
+from ollamad.supervision.state import Phase, Want
 from tests.support.control_face import child, gpu, two_children
 
 
@@ -79,7 +79,32 @@ def test_a_quarantined_child_is_not_merely_stopped() -> None:
     sick = child("gpu0", phase=Phase.STOPPED, quarantine="GPU 0: Xid 79", reason="asked to stop")
     lines = show.children(document(sick), None)
     assert "quarantined" in lines[1]
-    assert lines[-1] == "gpu0: GPU 0: Xid 79"
+    assert lines[-1] == "gpu0: GPU 0: Xid 79 (back by itself once that is over and its GPU has been well for a while)"
+
+
+def test_what_has_failed_or_was_stuck_can_be_tried_at_once() -> None:
+    failed = child("gpu0", phase=Phase.FAILED, reason="died 5 times", next_s=400.0)
+    assert show.children(document(failed), None)[-1] == (
+        "gpu0: died 5 times (again in 5m00s, or now with: ollamactl reset gpu0)"
+    )
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.DRAINING])
+def test_a_drained_child_says_that_it_was_and_how_it_comes_back(phase: Phase) -> None:
+    drained = child("gpu0", want=Want.DOWN, phase=phase)
+    assert show.children(document(drained), None)[-1] == (
+        "gpu0: it was drained; ollamactl undrain gpu0 takes it into use again"
+    )
+
+
+def test_what_a_child_loads_stands_beside_what_it_has() -> None:
+    (_, line) = show.children(document(child("gpu0", load=LoadView("qwen3:14b", "", 98.0))), None)
+    assert line.endswith("qwen3:14b loads")
+
+
+def test_what_concerns_all_children_is_told_below_them() -> None:
+    told = document(child("gpu0", version="0.5.4"), child("gpu1", version="0.9.3"))
+    assert show.overview(told, None)[-1] == told["notes"][0]
 
 
 def test_a_newer_program_on_disk_is_offered() -> None:
@@ -89,6 +114,10 @@ def test_a_newer_program_on_disk_is_offered() -> None:
 def test_a_runner_where_it_should_not_be_is_told() -> None:
     pinning = Pinning(Proof.WRONG_GPU, "m:latest runs on GPU 1")
     assert show.children(document(child("gpu0", pinning=pinning)), None)[-1] == "gpu0: m:latest runs on GPU 1"
+    pinning = Pinning(Proof.ON_CPU, "none of it in VRAM")
+    assert show.children(document(child("gpu0", pinning=pinning)), None)[-1] == (
+        "gpu0: none of it in VRAM; ollamactl logs gpu0 has what Ollama found of its GPU"
+    )
 
 
 def test_a_reason_is_shown_without_what_a_terminal_would_obey() -> None:
