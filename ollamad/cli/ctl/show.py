@@ -163,12 +163,29 @@ def route(document: Document, width: int | None, *, explain: bool) -> list[str]:
 
 def progress(facts: Document) -> str:
     """One step of an operation: `gpu0: drains (streams 3)`."""
+    match facts.get("step"):
+        case "configuration":
+            return printable(_configuration(facts))
+        case "pruned":
+            return f"{facts['files']} files {'would be' * facts['dry_run'] or 'are'} deleted, {size(facts['disk_bytes'])}"
     known = {key: value for key, value in facts.items() if key not in {"child", "step"} and value is not None}
     told = {key: value for key, value in known.items() if value != []} or dict([*known.items()][:1])
     rest = ", ".join(f"{key.replace('_', ' ')} {_listed(value)}" for key, value in told.items())
     child, step = facts.get("child"), str(facts.get("step", ""))
     said = f"{child}: {step}" if child else step
     return printable(f"{said} ({rest})" if rest and said else said or rest)
+
+
+def _configuration(facts: Document) -> str:
+    """What a reload changes: what is in force now, what waits, and which children come and go."""
+    waiting = facts.get("after_restart_of_ollamad", [])
+    told = {
+        "in force now: ": [key for key in facts["changed"] if key not in waiting],
+        "only after a restart of ollamad: ": waiting,
+        "added: ": facts.get("added", []),
+        "removed: ": facts.get("removed", []),
+    }
+    return "; ".join(name + ", ".join(keys) for name, keys in told.items() if keys) or "nothing differs"
 
 
 def _listed(value: object) -> str:

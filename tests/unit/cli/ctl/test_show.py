@@ -154,9 +154,21 @@ def test_requests_tell_for_how_long_they_have_been_silent() -> None:
         ({"step": "drains", "child": "gpu0", "streams": 3}, "gpu0: drains (streams 3)"),
         (
             {"step": "configuration", "changed": ["log.level", "a.b"], "added": []},
-            "configuration (changed log.level, a.b)",
+            "in force now: log.level, a.b",
         ),
-        ({"step": "configuration", "changed": [], "added": []}, "configuration (changed nothing)"),
+        (
+            {
+                "step": "configuration",
+                "changed": ["proxy.listen", "log.level"],
+                "after_restart_of_ollamad": ["proxy.listen", "status.listen"],
+                "added": ["cpu1"],
+                "removed": [],
+            },
+            "in force now: log.level; only after a restart of ollamad: proxy.listen, status.listen; added: cpu1",
+        ),
+        ({"step": "configuration", "changed": [], "added": []}, "nothing differs"),
+        ({"step": "pruned", "dry_run": True, "files": 2, "disk_bytes": 3 << 30}, "2 files would be deleted, 3.0 GiB"),
+        ({"step": "pruned", "dry_run": False, "files": 0, "disk_bytes": 0}, "0 files are deleted, 0 B"),
         ({"child": "gpu0", "step": "ready", "ollama_version": None}, "gpu0: ready"),
         ({"models": 3}, "models 3"),
         ({"step": "\x1b[2J"}, "?[2J"),
