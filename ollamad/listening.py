@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -93,9 +95,12 @@ def _address_of_ours(address: Address, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        why = (
+            os.strerror(error.errno).lower() if error.errno in errno.errorcode else str(error)
+        )  # without Python's words
         holder = _holder(address.port)
         raise StartError(
-            f"can't listen on {address} ([{key.replace('.', '] ')}): {error.strerror or error}{holder};"
+            f"can't listen on {address} ([{key.replace('.', '] ')}): {why}{holder};"
             f" stop that, or choose another address, such as --set {key}={Address(address.host, address.port + 1)}"
         ) from error
 

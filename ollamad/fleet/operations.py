@@ -179,7 +179,7 @@ class Operations:
         child = self._fleet.children.get(name)
         if child is None:
             hint = did_you_mean(name, self._fleet.children) or f"; there are {', '.join(self._fleet.children)}"
-            raise UnknownChild(f"there is no child {name!r}{hint}")
+            raise UnknownChild(f'there is no child "{name}"{hint}')
         return child
 
     @asynccontextmanager

@@ -46,7 +46,7 @@ async def test_an_address_in_use_is_refused_with_its_holder_and_a_way_out(odd_ol
             home=tmp_path,
         )
     assert (status, out) == (1, "")
-    assert f"can't listen on 127.0.0.1:{port}" in err
+    assert f"can't listen on 127.0.0.1:{port} ([proxy] listen): address already in use (pid" in err
     assert f"(pid {os.getpid()}, " in err
     assert "--set proxy.listen=" in err
 

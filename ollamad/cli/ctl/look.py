@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,8 @@ def route(context: Context) -> int:
         context.document(document)
     else:
         context.lines(show.route(document, context.width, explain=context.options.explain))
+        if document["child"] and (why := unknown(context, context.options.model)):  # a child that has it would say so
+            context.lines([f"but {why}"])
     return DONE
 
 
@@ -66,6 +69,16 @@ def known_models(context: Context) -> dict[str, Any]:
             for model in tags.get("models") or ()
         ]
     }
+
+
+def unknown(context: Context, name: str, otherwise: str = "") -> str:
+    """That the daemon has no such model, with one that is near, or else what to do; empty where it has it."""
+    names = [model["name"] for model in known_models(context)["models"]]
+    if canonical(name) in {canonical(known) for known in names}:
+        return ""
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f', did you mean "{near[0]}"?' if near else f"; {otherwise or f'get it with: ollamactl pull {name}'}"
+    return f'there is no model "{name}"{hint}'
 
 
 def holders(status_now: Document, model: str) -> list[str]:

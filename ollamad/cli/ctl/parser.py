@@ -188,7 +188,7 @@ def _command(commands: Subparsers, name: str, runs: str, about: str) -> argparse
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False
     )
-    command.set_defaults(runs=runs)
+    command.set_defaults(runs=runs, parser=command)
     _common(command, default=argparse.SUPPRESS, json_default=argparse.SUPPRESS)
     return command
 

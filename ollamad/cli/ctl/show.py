@@ -167,7 +167,9 @@ def progress(facts: Document) -> str:
         case "configuration":
             return printable(_configuration(facts))
         case "pruned":
-            return f"{facts['files']} files {'would be' * facts['dry_run'] or 'are'} deleted, {size(facts['disk_bytes'])}"
+            return (
+                f"{facts['files']} files {'would be' * facts['dry_run'] or 'are'} deleted, {size(facts['disk_bytes'])}"
+            )
     known = {key: value for key, value in facts.items() if key not in {"child", "step"} and value is not None}
     told = {key: value for key, value in known.items() if value != []} or dict([*known.items()][:1])
     rest = ", ".join(f"{key.replace('_', ' ')} {_listed(value)}" for key, value in told.items())

@@ -29,7 +29,8 @@ def interrupted(command: str, name: str, before: str = "") -> subprocess.Complet
 
 
 @pytest.mark.parametrize(
-    ("command", "name"), [("ollamad", "aiohttp"), ("ollamad", "ollamad.daemon"), ("ollamactl", "ollamad.cli.ctl.parser")]
+    ("command", "name"),
+    [("ollamad", "aiohttp"), ("ollamad", "ollamad.daemon"), ("ollamactl", "ollamad.cli.ctl.parser")],
 )
 def test_an_interrupt_while_it_loads_ends_it_without_a_word(command: str, name: str) -> None:
     outcome = interrupted(command, name)
