@@ -336,6 +336,7 @@ async def test_what_is_so_already_is_not_told_as_if_it_had_been_done(here: Face)
     await here.ctl("undrain", "gpu0")
     assert (await here.ctl("undrain", "gpu0"))[1] == "gpu0 is in use already\n"
     assert (await here.ctl("reset", "gpu0"))[1] == "gpu0 is ready as before, its deaths forgotten\n"
+    here.puppets.children["gpu1"] = child("gpu1", phase=Phase.FAILED)
     assert (await here.ctl("reset", "gpu1"))[1] == "gpu1 is started anew, its deaths forgotten\n"
 
 
