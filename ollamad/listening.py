@@ -95,9 +95,8 @@ def _address_of_ours(address: Address, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = (
-            os.strerror(error.errno).lower() if error.errno in errno.errorcode else str(error)
-        )  # without Python's words
+        code = error.errno or 0  # its text is Python's as well as the kernel's
+        why = os.strerror(code).lower() if code in errno.errorcode else str(error)
         holder = _holder(address.port)
         raise StartError(
             f"can't listen on {address} ([{key.replace('.', '] ')}): {why}{holder};"

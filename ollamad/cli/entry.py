@@ -1,4 +1,4 @@
-"""Where the commands begin. What they need takes a second to load where the disk is slow: Ctrl-C ends that in silence."""
+"""Where the commands begin. What they need can take a second to load: Ctrl-C ends that in silence."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Operations(Protocol):
         `{"verdict": "send", "child": "gpu0", "reason": "…", "expected_s": 0.4, "children": {"gpu0": "…", …}}`
         """
 
-    async def pull(self, model: str, tell: Tell) -> None:
+    async def pull(self, model: str, tell: Tell, *, insecure: bool) -> None:
         """Get a model from its registry, for all children; joins a download that is under way."""
 
     async def load(self, model: str, children: Sequence[str], keep_alive: int | str | None, tell: Tell) -> None:

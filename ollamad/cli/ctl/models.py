@@ -19,7 +19,7 @@ Document = Mapping[str, Any]
 
 def pull(context: Context) -> int:
     """Get a model: an operation of the daemon's, which goes on without us."""
-    path = f"/v1/pull?{urlencode({'model': context.options.model})}"
+    path = f"/v1/pull?{urlencode({'model': context.options.model, 'insecure': int(context.options.insecure)})}"
     last: Document = {}
     try:
         with Ticker(context.err, context.width if context.err.isatty() else None) as ticker:

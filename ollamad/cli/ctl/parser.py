@@ -122,6 +122,7 @@ def _modelling(commands: Subparsers) -> None:
     _named(unload, "--child", CHILDREN, "on this child only")
     pull = _command(commands, "pull", "models:pull", "get a model from its registry")
     _named(pull, "model", MODELS, "the model")
+    _flag(pull, "--insecure", "from a registry without TLS, or whose certificate nobody vouches for, too")
     _command(commands, "sync", "change:sync", "make the stores of all children equal, now")
     prune = _command(commands, "prune", "change:prune", "delete what no model needs: blobs, and what pulls have left")
     _flag(prune, "--dry-run", "only say what would be deleted")

@@ -163,17 +163,16 @@ def route(document: Document, width: int | None, *, explain: bool) -> list[str]:
 
 def progress(facts: Document) -> str:
     """One step of an operation: `gpu0: drains (streams 3)`."""
-    match facts.get("step"):
-        case "configuration":
-            return printable(_configuration(facts))
-        case "pruned":
-            return (
-                f"{facts['files']} files {'would be' * facts['dry_run'] or 'are'} deleted, {size(facts['disk_bytes'])}"
-            )
+    step = facts.get("step")
+    if step == "configuration":
+        return printable(_configuration(facts))
+    if step == "pruned":
+        done = "would be" if facts["dry_run"] else "are"
+        return f"{facts['files']} files {done} deleted, {size(facts['disk_bytes'])}"
     known = {key: value for key, value in facts.items() if key not in {"child", "step"} and value is not None}
     told = {key: value for key, value in known.items() if value != []} or dict([*known.items()][:1])
     rest = ", ".join(f"{key.replace('_', ' ')} {_listed(value)}" for key, value in told.items())
-    child, step = facts.get("child"), str(facts.get("step", ""))
+    child, step = facts.get("child"), str(step or "")
     said = f"{child}: {step}" if child else step
     return printable(f"{said} ({rest})" if rest and said else said or rest)
 

@@ -314,6 +314,7 @@ async def test_a_pull_shows_its_steps(here: Face) -> None:
     code, out, err = await here.ctl("pull", "m")
     assert (code, err) == (0, "pulling m\nsuccess\n")
     assert "is done" in out
+    assert (await here.ctl("pull", "m", "--insecure"))[2].startswith("pulling m insecurely\n")
     told = [json.loads(line) for line in (await here.ctl("--json", "pull", "m"))[1].splitlines()]
     assert [one["progress"]["step"] for one in told[:-1]] == ["pulling m", "success"]
     assert (told[-1]["state"], told[-1]["about"]) == ("done", "m")
