@@ -54,10 +54,16 @@ def route(context: Context) -> int:
 
 
 def known_models(context: Context) -> dict[str, Any]:
-    """Every model that the daemon has, with the children that have it loaded. Its keys are ours, and stable."""
+    """Every model that the daemon has, with the children that have it loaded, and what is on its way.
+
+    Its keys are ours, and stable.
+    """
     status_now = context.status()
     tags, _ = context.proxy().ask("GET", "/api/tags")
+    store = status_now.get("store", {})
     return {
+        "pulls": store.get("pulls", []),
+        "wanted": [{"key": f"models.{key}", **one} for key in ("ensure", "preload") for one in store.get(key, [])],
         "models": [
             {
                 "name": model["name"],

@@ -126,12 +126,26 @@ def _silence(request: Document) -> str:
 
 
 def models(document: Document, width: int | None) -> list[str]:
-    """All models, and where they are loaded."""
+    """All models, where they are loaded, and below them what is on its way."""
     rows = [
         [model["name"], size(model["size_bytes"]), str(model["modified_at"])[:10], ", ".join(model["loaded_on"])]
         for model in document["models"]
     ]
-    return table(_MODELS, rows, width) if rows else ["there are no models: get one with ollamactl pull MODEL"]
+    there = table(_MODELS, rows, width) if rows else ["there are no models: get one with ollamactl pull MODEL"]
+    coming = [printable(line) for line in _coming(document)]
+    return [*there, *([""] if coming else []), *coming]
+
+
+def _coming(document: Document) -> Iterator[str]:
+    """Downloads under way, and what the configuration asks for in vain."""
+    for pull in document["pulls"]:
+        how_far = f", {size(pull['completed_bytes'])} of {size(pull['total_bytes'])}" if pull["total_bytes"] else ""
+        yield f"{pull['model']}: {pull['status'] or 'the pull begins'}{how_far}"
+    for one in document["wanted"]:
+        if one["state"] not in {"there", "loaded"}:
+            why = f": {one['reason']}" if one["reason"] else ""
+            again = f" (again in {span(one['retry_in_s'])})" if one["retry_in_s"] is not None else ""
+            yield f"{one['model']}, asked for by {one['key']}, is {one['state']}{why}{again}"
 
 
 def operations(document: Document, width: int | None) -> list[str]:

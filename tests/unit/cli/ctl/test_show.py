@@ -128,8 +128,28 @@ def test_a_reason_is_shown_without_what_a_terminal_would_obey() -> None:
 def test_no_gpu_no_request_no_model_and_no_operation_are_said_in_words() -> None:
     assert show.gpus({"gpus": []}, 80) == ["there is no GPU: the children run on the CPU"]
     assert show.requests({"requests": [], "waiting": 0}, 80) == ["nothing is in flight"]
-    assert show.models({"models": []}, 80) == ["there are no models: get one with ollamactl pull MODEL"]
+    assert show.models({"models": [], "pulls": [], "wanted": []}, 80) == ["there are no models: get one with ollamactl pull MODEL"]
     assert show.operations({"operations": []}, 80) == ["no long operation has run"]
+
+
+def test_below_the_models_stands_what_is_on_its_way_and_what_is_asked_for_in_vain() -> None:
+    told = {
+        "models": [],
+        "pulls": [
+            {"model": "a:latest", "status": "pulling d7ab", "completed_bytes": 1 << 30, "total_bytes": 3 << 30},
+            {"model": "b:latest", "status": "", "completed_bytes": 0, "total_bytes": 0},
+        ],
+        "wanted": [
+            {"key": "models.ensure", "model": "c", "state": "there", "reason": None, "retry_in_s": None},
+            {"key": "models.ensure", "model": "d", "state": "retrying", "reason": "no such host", "retry_in_s": 12.0},
+        ],
+    }
+    assert show.models(told, 80)[1:] == [
+        "",
+        "a:latest: pulling d7ab, 1.0 GiB of 3.0 GiB",
+        "b:latest: the pull begins",
+        "d, asked for by models.ensure, is retrying: no such host (again in 12s)",
+    ]
 
 
 def test_requests_tell_for_how_long_they_have_been_silent() -> None:
