@@ -129,6 +129,8 @@ async def test_a_second_interrupt_hurries(daemons: Daemons, odd_ollama: Path, tm
             send_signal(daemon.process.pid, signal.SIGINT)
             assert b"error" in await answer.content.read()
         await daemon.stop()
+        (stopping,) = daemon.said("stopping")
+        assert (stopping["streams"], stopping["advice"]) == (1, "a second signal cuts them")
         assert daemon.said("streams cut")[0]["reason"] == "a second signal"
 
 
