@@ -2,7 +2,7 @@
 
 import sys
 
-from ollamad.cli.main import main
+from ollamad.cli.entry import ollamad
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ollamad())

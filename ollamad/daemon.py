@@ -270,7 +270,8 @@ async def _stop_when_asked(fleet: Fleet, world: World, proxy: ProxyRunner, door:
     await stop.heard(None)
     grace_s = fleet.config.proxy.shutdown_grace_s
     world.presence.stops()
-    log.info("stopping", grace_s=grace_s)
+    streams = sum(child.in_flight for child in fleet.snapshot().children)
+    log.info("stopping", streams=streams, grace_s=grace_s, advice="a second signal cuts them" if streams else None)
     await door.shut()
     if not door.outlives_us:
         fleet.refuse()

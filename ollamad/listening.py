@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -93,9 +95,11 @@ def _address_of_ours(address: Address, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        code = error.errno or 0  # its text is Python's as well as the kernel's
+        why = os.strerror(code).lower() if code in errno.errorcode else str(error)
         holder = _holder(address.port)
         raise StartError(
-            f"can't listen on {address} ([{key.replace('.', '] ')}): {error.strerror or error}{holder};"
+            f"can't listen on {address} ([{key.replace('.', '] ')}): {why}{holder};"
             f" stop that, or choose another address, such as --set {key}={Address(address.host, address.port + 1)}"
         ) from error
 

@@ -74,6 +74,11 @@ def with_request(_logger: object, _method: str, event: MutableMapping[str, Any])
     return event if facts is None else {**facts, **event}
 
 
+def head_first(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how bad and what before the facts: a line of JSON is read from its left, too."""
+    return {**{name: event[name] for name in ("timestamp", "level", "event") if name in event}, **event}
+
+
 def as_json(_logger: object, _method: str, event: Mapping[str, Any]) -> bytes:
     """One event as a JSON object. An access log is written for every request: json.dumps takes 4 µs, this 0.3."""
     try:
@@ -136,6 +141,18 @@ def printable(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
     return event
 
 
+def brief(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What a line on a terminal has room for: no fact that is none, and a part of long ones, as Ollama's settings.
+
+    The journal and JSON have all of each.
+    """
+    shown = {name: value for name, value in event.items() if value is not None}
+    for name, value in shown.items():
+        if isinstance(value, str) and len(value) > SHOWN_MAX and name not in {"event", "exception"}:
+            shown[name] = f"{value[:SHOWN_MAX]}…"
+    return shown
+
+
 def access(event: str, facts: dict[str, object]) -> None:
     """Tell one event at level info that every request has, and that has all its facts together.
 
@@ -146,7 +163,7 @@ def access(event: str, facts: dict[str, object]) -> None:
     if config["processors"][-1] is not as_json:
         log.info(event, **facts)
     elif config["wrapper_class"] in _TELLS_INFO:
-        line = {**(REQUEST.get() or {}), **facts, "event": event, "level": "info", "timestamp": datetime.now(UTC)}
+        line = {"timestamp": datetime.now(UTC), "level": "info", "event": event, **(REQUEST.get() or {}), **facts}
         config["logger_factory"].msg(as_json(None, "info", line))
 
 
@@ -182,8 +199,10 @@ def _last(form: Format) -> tuple[structlog.typing.Processor, ...]:
     match form:
         case Format.CONSOLE:
             stamp = structlog.processors.TimeStamper("%H:%M:%S", utc=False)
-            return stamp, printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+            colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
+            return stamp, brief, printable, structlog.dev.ConsoleRenderer(colors=colors)
         case Format.JSON:
-            return structlog.processors.TimeStamper("iso", utc=True), structlog.processors.format_exc_info, as_json
+            stamp = structlog.processors.TimeStamper("iso", utc=True)
+            return stamp, structlog.processors.format_exc_info, head_first, as_json
         case Format.JOURNAL:
             return structlog.processors.format_exc_info, as_entry

@@ -25,6 +25,7 @@ from ollamad.demo import real, simulated
 from ollamad.demo.stage import stage
 from ollamad.demo.traffic import Traffic, parse_rate
 from ollamad.errors import ConfigError, StartError
+from ollamad.ollama.program import find_program
 
 SYSTEM_CONFIG: Final = Path("/etc/ollamad/config.toml")
 FAILED: Final = 1
@@ -124,8 +125,15 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    text = render_example() if options.example else render_effective(_loaded(options))
-    print("" if options.quiet else text, end="")
+    if options.example:
+        print(render_example(), end="")
+        return 0
+    loaded = _loaded(options)
+    print("" if options.quiet else render_effective(loaded), end="")
+    try:
+        find_program(loaded.config.ollama.binary, os.environ.get("PATH"))
+    except StartError as error:  # it may be checked on another machine than it is for
+        print(f"ollamad: the configuration is good, but nothing would start here: {error}", file=sys.stderr)
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -181,6 +182,8 @@ def _reason(error: msgspec.ValidationError, kind: object, value: object) -> str:
     if words and isinstance(value, str):
         allowed = " or ".join([*map(_shown, words), *_others(kind)])
         return f"expected {allowed}{did_you_mean(value, words)}"
+    if kinds := _KINDS.fullmatch(text):
+        return f"expected {_PLAIN.get(kinds[1], kinds[1])}, got {_PLAIN.get(kinds[2], kinds[2])}{kinds[3]}"
     return text[0].lower() + text[1:]
 
 
@@ -205,6 +208,16 @@ def _others(kind: object) -> list[str]:
     return [name for base, name in _NAMES.items() if base in {kind, get_origin(kind)}]
 
 
+_KINDS: Final = re.compile(r"Expected (\w+), got (\w+)(.*)")
+_PLAIN: Final[Mapping[str, str]] = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "a table",
+    "str": "text in quotes",
+}
+"""What the decoder calls a value, in the words of who writes TOML."""
 _NAMES: Final[Mapping[type, str]] = {int: "a whole number", tuple: "a list"}
 
 

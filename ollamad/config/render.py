@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import get_args, get_type_hints
+from typing import Final, get_args, get_type_hints
 
 import msgspec
 import tomli_w
@@ -26,6 +26,7 @@ HEADER = """\
 # `ollamad check --config FILE` says what is wrong with a file, and what is in force.
 # Drawn from ollamad/config/schema/ by `ollamad check --example`.
 """
+IN_FORCE: Final = "# What is in force. Above each key that is set stands where; all others have their defaults.\n"
 
 
 def render_example() -> str:
@@ -34,8 +35,10 @@ def render_example() -> str:
 
 
 def render_effective(loaded: Loaded) -> str:
-    """Every key in force, as TOML, each with who set it."""
-    return "".join(_lines(loaded.config, lambda key: [f"# {loaded.origins.get(key, 'default')}"])).lstrip("\n")
+    """Every key in force, as TOML, those that are not left to their defaults with who set them."""
+    return IN_FORCE + "".join(
+        _lines(loaded.config, lambda key: [f"# {loaded.origins[key]}"] if key in loaded.origins else [])
+    )
 
 
 def _lines(config: Config, comments: Callable[[str], list[str]]) -> Iterator[str]:

@@ -53,6 +53,7 @@ FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON objec
 DETACH: Final = Parameter("detach", "1: answer 202 at once with the operation's id, instead of its progress")
 DRY_RUN: Final = Parameter("dry_run", "1: only say what would be taken away")
 MODEL: Final = Parameter("model", "the model's name", is_flag=False, is_required=True)
+INSECURE: Final = Parameter("insecure", "1: from a registry without TLS, or whose certificate nobody vouches for, too")
 ON: Final = Parameter("child", "the children, with commas between them", is_flag=False)
 KEEP_ALIVE: Final = Parameter("keep_alive", "how long it stays while idle, as Ollama takes it", is_flag=False)
 ACT: Final = Parameter("act", "what to do, such as kill or heal", is_flag=False, is_required=True)
@@ -149,7 +150,7 @@ ENDPOINTS: Final = (
         "pull",
         "Get a model from its registry, for all children",
         changes=True,
-        query=(DETACH, MODEL),
+        query=(DETACH, MODEL, INSECURE),
         errors=(NOT_NOW,),
         answer=Answer.STREAM,
     ),

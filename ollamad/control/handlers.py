@@ -112,9 +112,9 @@ class Handlers:
 
     async def pull(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/pull`."""
-        asked = _asked(request, "model", "detach")
+        asked = _asked(request, "model", "detach", "insecure")
         model, detached = asked["model"], _is_on(request, "detach")
-        work = functools.partial(self._operations.pull, model)
+        work = functools.partial(self._operations.pull, model, insecure=_is_on(request, "insecure"))
         return await self._start(request, "pull", work, about=model, detached=detached)
 
     async def load(self, request: web.Request) -> web.StreamResponse:

@@ -54,7 +54,7 @@ class Operations(Protocol):
         expected where nothing that is under way will give it a slot.
         """
 
-    async def pull(self, model: str, tell: Tell) -> None:
+    async def pull(self, model: str, tell: Tell, *, insecure: bool) -> None:
         """Get a model from its registry, for all children; joins a download that is under way."""
 
     async def load(self, model: str, children: Sequence[str], keep_alive: int | str | None, tell: Tell) -> None:

@@ -147,13 +147,13 @@ class Child:
         return self._tools.devices.busy(self.plan.gpus) if self.plan.gpus else None
 
     def pinning(self, members: frozenset[int]) -> Pinning:
-        """Whether its processes are where they were pinned; a fault is told when it begins and when it ends."""
+        """Whether its processes are where they were pinned; a fault is told when it begins and when it is over."""
         found = self._tools.devices.pinning(self.plan.gpus, members, self.known.residents, self.known.stirred_s)
-        before = self.known.pinning
-        if found.is_fault and (before is None or before.proof is not found.proof):
+        news = self.known.news_of(found)
+        if news is True:
             self._log.warning("child is not where it was pinned", fault=found.proof.value, text=found.text)
-        elif before is not None and before.is_fault and not found.is_fault:
-            self._log.info("child is where it was pinned", proof=found.proof.value)
+        elif news is False:
+            self._log.info("child is where it was pinned")
         return found
 
     def hold(self, pids: frozenset[int]) -> Holding | None:
@@ -241,7 +241,7 @@ class Child:
         try:
             reason = await life.run(self)
         finally:
-            self._last_words = list(life.last_lines)
+            self._last_words = list(life.last_words.lines)
             self._life = None
             self.known = Known(self._tools.changed)
             self.tell(Gone(number, reason))

@@ -69,6 +69,11 @@ def in_force(before: Config, after: Config) -> Config:
     return Config(**tables)
 
 
+def waiting_keys(first: Config, now: Config) -> list[str]:
+    """The keys whose new values wait for a new ollamad, by what this one was started with."""
+    return [key for key in changed_keys(first, now) if key in NEEDS_NEW_OLLAMAD]
+
+
 def compare(present: Sequence[ChildPlan], wanted: Sequence[ChildPlan]) -> Difference:
     """Which children stay. A child is its GPUs: an index may have moved on to another; without one it is its name."""
     there = {_identity(plan): plan for plan in present}

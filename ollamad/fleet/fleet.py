@@ -52,7 +52,7 @@ class Fleet:
         session: aiohttp.ClientSession,
         devices: Devices,
     ) -> None:
-        self.config = config
+        self.started_with = self.config = config
         self.changed = Bell()
         self.program = program
         self.session = session

@@ -34,6 +34,8 @@ class Known:
     """Its processes, when they were last looked at; empty while it has nothing loaded."""
     pinning: Pinning | None = None
     """Whether they are where they were pinned."""
+    misplaced: Proof | None = None
+    """The fault of its pinning that was told; it stays one until they are proven to be where they belong."""
     stirred_s: float = field(default_factory=time.monotonic)
     """When something about what it has loaded last changed: it is worth a closer look for a while."""
 
@@ -68,6 +70,19 @@ class Known:
         before, self.members, self.pinning = self.pinning, members, pinning
         same = before is not None and before.proof is pinning.proof
         return pinning.text if same and pinning.proof in {Proof.WRONG_GPU, Proof.ON_CPU} else None
+
+    def news_of(self, found: Pinning) -> bool | None:
+        """Whether a fault of its pinning begins with this verdict, or ends; None where there is nothing new to tell.
+
+        Each load leaves it unproven until the driver is asked again: that ends none.
+        """
+        if found.is_fault and found.proof is not self.misplaced:
+            self.misplaced = found.proof
+            return True
+        if found.proof is Proof.PROVEN and self.misplaced is not None:
+            self.misplaced = None
+            return False
+        return None
 
     @property
     def vram_bytes(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
@@ -14,7 +14,7 @@ from ollamad.errors import NoAnswer
 from ollamad.fleet.known import Known
 from ollamad.fleet.watch import Watch
 from ollamad.ollama.client import ChildClient
-from ollamad.ollama.output import parse_line
+from ollamad.ollama.output import LastWords, is_of_a_probe, parse_line
 from ollamad.ollama.process import ServeProcess
 from ollamad.ollama.runners import kill_runners
 from ollamad.supervision.freeing import Holding
@@ -23,8 +23,6 @@ log = structlog.get_logger()
 
 SWEEP_PATIENCE_S: Final = 10.0
 """How long until it is told that a killed group is still there; only a process stuck in a driver takes longer."""
-
-LINES_TOLD: Final = 20
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -56,9 +54,8 @@ class Life:
         self._watch = watch
         self._known = known
         self._keep = keep
-        self.last_lines: deque[str] = deque(maxlen=LINES_TOLD)
-        """What it printed last: told with its death."""
-        self._last_error = ""
+        self.last_words = LastWords()
+        """Told with its death."""
         self._vram: Vram | None = None
         self._held: Holding | None = None
         """What it had when its end was decided."""
@@ -75,6 +72,7 @@ class Life:
                 tasks.create_task(self._process.drain(self._said))
                 watch = tasks.create_task(self._watch.run())
                 await self._process.exited()
+                ended_s = time.monotonic()
                 self._known.trust(trusted=False)
                 watch.cancel()
                 self._hold()
@@ -82,8 +80,8 @@ class Life:
         finally:
             self._process.abandon()
         await vram.freed(self._held)
-        reason = self._process.reason()
-        return f"{reason}: {self._last_error}" if self._last_error else reason
+        why = self.last_words.explain(ended_s, failed=self._process.failed())
+        return f"{self._process.reason()}: {why}" if why else self._process.reason()
 
     def terminate(self) -> None:
         """Ask it to stop."""
@@ -118,8 +116,7 @@ class Life:
 
     def _said(self, text: str) -> None:
         line = parse_line(text)
-        if line.text:
+        if line.text and not is_of_a_probe(line.text):
             self._keep(line.text)
-            self.last_lines.append(line.text)
-            self._last_error = line.text if line.level == "error" else self._last_error
+            self.last_words.add(line, time.monotonic())
             self._log.log(_LEVELS[line.level], "child output", line=line.text)

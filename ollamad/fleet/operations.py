@@ -104,7 +104,7 @@ class Operations:
             "children": decision.explain(),
         }
 
-    async def pull(self, model: str, tell: Tell) -> None:
+    async def pull(self, model: str, tell: Tell, *, insecure: bool = False) -> None:
         """Get a model, for all children; goes on where a download of it is under way. Raises OperationFailed.
 
         Broken off, it leaves the download going.
@@ -113,8 +113,9 @@ class Operations:
         if name is None:
             raise OperationFailed(f'"{model}" is no name of a model')
         last: Record | None = None
+        options = {"insecure": True} if insecure else {}
         try:
-            async with aclosing(self._fleet.synchronizer.pull(name, {}).follow()) as records:
+            async with aclosing(self._fleet.synchronizer.pull(name, options).follow()) as records:
                 async for last in records:
                     if not last.error:
                         tell(_pulled(last))
@@ -179,7 +180,7 @@ class Operations:
         child = self._fleet.children.get(name)
         if child is None:
             hint = did_you_mean(name, self._fleet.children) or f"; there are {', '.join(self._fleet.children)}"
-            raise UnknownChild(f"there is no child {name!r}{hint}")
+            raise UnknownChild(f'there is no child "{name}"{hint}')
         return child
 
     @asynccontextmanager

@@ -11,7 +11,7 @@ import structlog
 
 from ollamad.config.schema import Config
 from ollamad.errors import OllamadError
-from ollamad.fleet.difference import NEEDS_NEW_OLLAMAD, changed_keys, compare
+from ollamad.fleet.difference import changed_keys, compare, waiting_keys
 from ollamad.fleet.discovery import NO_GPU, plan
 from ollamad.fleet.fleet import Fleet
 from ollamad.fleet.rolling import Tell, rolling_restart
@@ -38,7 +38,7 @@ async def reload(fleet: Fleet, config: Config, applied: Callable[[Config], None]
     changed = changed_keys(fleet.config, config)
     facts = {
         "changed": list(changed),
-        "after_restart_of_ollamad": [key for key in changed if key in NEEDS_NEW_OLLAMAD],
+        "after_restart_of_ollamad": waiting_keys(fleet.started_with, config),
         "added": [child.id for child in difference.added],
         "removed": list(difference.removed),
     }

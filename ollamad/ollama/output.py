@@ -8,6 +8,7 @@ here is needed for correctness: what is not understood is shown as it is.
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,11 @@ _LEVELS: Final = {
     "WARNING": "warning",
     "ERROR": "error",
 }
+LINES_TOLD: Final = 20
+FRESH_S: Final = 10.0
+"""An error of longer ago than this is not what a process died of."""
+
+_OUR_OWN: Final = re.compile(r'^\[GIN\] .*\| 200 \|.* GET +"/api/(?:version|ps)"$')
 _SLOG: Final = re.compile(r"^time=\S+ level=(?P<level>[A-Z]+)(?:[+-]\d+)? (?:source=\S+ )?msg=(?P<rest>.*)$")
 _OLDER: Final = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \S+ (?P<level>[A-Z]+) (?P<rest>.*)$")
 
@@ -42,6 +48,32 @@ def parse_line(line: str) -> OutputLine:
     if line.startswith(("Error: ", "fatal error: ", "panic: ")):
         return OutputLine("error", line)
     return OutputLine("debug", line)
+
+
+def is_of_a_probe(line: str) -> bool:
+    """Whether this only says that a probe of ours was answered: two lines a second, which push out all others."""
+    return _OUR_OWN.match(line) is not None
+
+
+class LastWords:
+    """What a process printed last, and what of it tells why it ended. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self.lines: deque[str] = deque(maxlen=LINES_TOLD)
+        self._error = ""
+        self._error_s = 0.0
+
+    def add(self, line: OutputLine, now_s: float) -> None:
+        """It has printed this."""
+        self.lines.append(line.text)
+        if line.level == "error":
+            self._error, self._error_s = line.text, now_s
+
+    def explain(self, now_s: float, *, failed: bool) -> str:
+        """Its error of just now; where there is none and it `failed` by itself, its last line, such as the linker's."""
+        if self._error and now_s - self._error_s <= FRESH_S:
+            return self._error
+        return self.lines[-1] if failed and self.lines else ""
 
 
 def _unquoted(text: str) -> str:

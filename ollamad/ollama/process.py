@@ -135,6 +135,10 @@ class ServeProcess:
         named = -code in signal.Signals.__members__.values()
         return f"killed by {signal.Signals(-code).name if named else f'signal {-code}'}"
 
+    def failed(self) -> bool:
+        """Whether it ended by itself, and not well. Call it after `sweep`."""
+        return (self._process.returncode or 0) > 0
+
     def _kill_group(self) -> None:
         if self._process.returncode is not None:
             return  # reaped: its number may be a stranger's by now

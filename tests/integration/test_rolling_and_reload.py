@@ -136,6 +136,18 @@ async def test_a_reload_that_concerns_no_child_restarts_none_and_is_in_force(
         assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1}
 
 
+async def test_what_waits_for_a_new_ollamad_is_told_at_each_reload_until_it_is_taken_back(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders)) as daemon:
+        await daemon.until_ready(2)
+        for kept in (20, 20, 50):
+            _change(daemon, "status", requests_kept=kept)
+            await _reload(daemon)
+        told = [entry["after_restart_of_ollamad"] for entry in daemon.said("configuration reloaded")]
+        assert told == [["status.requests_kept"], ["status.requests_kept"], []]
+
+
 async def test_a_reload_restarts_the_children_whose_environment_differs_and_adds_and_removes_others(
     daemons: Daemons, odd_ollama: Path, orders: Path
 ) -> None:

@@ -46,7 +46,7 @@ async def test_an_address_in_use_is_refused_with_its_holder_and_a_way_out(odd_ol
             home=tmp_path,
         )
     assert (status, out) == (1, "")
-    assert f"can't listen on 127.0.0.1:{port}" in err
+    assert f"can't listen on 127.0.0.1:{port} ([proxy] listen): address already in use (pid" in err
     assert f"(pid {os.getpid()}, " in err
     assert "--set proxy.listen=" in err
 
@@ -129,6 +129,8 @@ async def test_a_second_interrupt_hurries(daemons: Daemons, odd_ollama: Path, tm
             send_signal(daemon.process.pid, signal.SIGINT)
             assert b"error" in await answer.content.read()
         await daemon.stop()
+        (stopping,) = daemon.said("stopping")
+        assert (stopping["streams"], stopping["advice"]) == (1, "a second signal cuts them")
         assert daemon.said("streams cut")[0]["reason"] == "a second signal"
 
 

@@ -124,9 +124,9 @@ class Puppets:
             "children": {"gpu0": f"ready for {model}", "gpu1": "exit status 1"},
         }
 
-    async def pull(self, model: str, tell: Tell) -> None:
+    async def pull(self, model: str, tell: Tell, *, insecure: bool) -> None:
         self._raise()
-        tell({"step": f"pulling {model}", "completed_bytes": 2, "total_bytes": 4})
+        tell({"step": f"pulling {model}{' insecurely' * insecure}", "completed_bytes": 2, "total_bytes": 4})
         await self.gate.wait()
         tell({"step": "success"})
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamad.config.schema import Log
-from ollamad.log import REQUEST, Format, access, as_entry, as_json, format_of, printable, set_up
+from ollamad.log import REQUEST, Format, access, as_entry, as_json, brief, format_of, head_first, printable, set_up
 
 
 @pytest.mark.parametrize(
@@ -138,3 +138,29 @@ def test_the_access_log_goes_the_usual_way_where_lines_are_no_json(
 
 def test_the_access_log_is_silent_where_info_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert told(monkeypatch, tmp_path / "log", Log(format="json", level="warning")) == []
+
+
+def test_a_terminal_is_spared_facts_that_are_none_and_the_length_of_others() -> None:
+    event = {"event": "e", "reason": None, "line": "x" * 1000, "exception": "y" * 1000}
+    assert brief(None, "info", event) == {"event": "e", "line": f"{'x' * 300}…", "exception": "y" * 1000}
+
+
+def test_a_line_of_json_begins_with_when_how_bad_and_what() -> None:
+    event = {"child": "gpu0", "event": "child ready", "level": "info", "timestamp": "now"}
+    assert list(head_first(None, "info", event)) == ["timestamp", "level", "event", "child"]
+
+
+@pytest.mark.parametrize(("value", "coloured"), [("", True), ("1", False)])
+def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch, value: str, *, coloured: bool) -> None:
+    master, terminal = pty.openpty()
+    try:
+        monkeypatch.setenv("NO_COLOR", value)
+        monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(terminal), "w"))
+        with sys.stderr:
+            set_up(Log(format="console"))
+            structlog.get_logger().warning("child died", child="gpu0")
+        assert (b"\x1b[" in os.read(master, 4096)) is coloured
+    finally:
+        structlog.reset_defaults()
+        os.close(master)
+        os.close(terminal)

@@ -14,6 +14,8 @@ from ollamad.cli.ctl.progress import Ticker
 from ollamad.cli.ctl.text import printable, span
 
 LOOK_S: Final = 0.2
+_STARTED_BY_RESET: Final = frozenset({"backoff", "failed", "stopped"})
+"""Phases that a reset ends; it leaves what runs alone."""
 
 Document = Mapping[str, Any]
 
@@ -21,7 +23,9 @@ Document = Mapping[str, Any]
 def drain(context: Context) -> int:
     """Nothing new for a child, then no child."""
     child = context.options.child
-    _ask(context, child, "drain")
+    before = _ask(context, child, "drain")
+    if before["want"] == "down" and before["phase"] == "stopped":
+        return _tell(context, child, "is drained already")
     if context.options.wait:
         return _watch(context, child, lambda now: now["phase"] == "stopped", f"{child} has stopped")
     return _tell(context, child, "gets nothing new, and stops once it is idle")
@@ -29,14 +33,18 @@ def drain(context: Context) -> int:
 
 def undrain(context: Context) -> int:
     """A drained child into use again."""
-    _ask(context, context.options.child, "undrain")
-    return _tell(context, context.options.child, "is taken into use again")
+    before = _ask(context, context.options.child, "undrain")
+    return _tell(
+        context, context.options.child, f"is {'taken into use again' if before['want'] == 'down' else 'in use already'}"
+    )
 
 
 def reset(context: Context) -> int:
     """Out of `failed`."""
-    _ask(context, context.options.child, "reset")
-    return _tell(context, context.options.child, "is started anew, its deaths forgotten")
+    before = _ask(context, context.options.child, "reset")
+    if before["want"] == "up" and before["phase"] in _STARTED_BY_RESET:
+        return _tell(context, context.options.child, "is started anew, its deaths forgotten")
+    return _tell(context, context.options.child, f"is {before['phase']} as before, its deaths forgotten")
 
 
 def restart(context: Context) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -47,14 +48,22 @@ def route(context: Context) -> int:
         context.document(document)
     else:
         context.lines(show.route(document, context.width, explain=context.options.explain))
+        if document["child"] and (why := unknown(context, context.options.model)):  # a child that has it would say so
+            context.lines([f"but {why}"])
     return DONE
 
 
 def known_models(context: Context) -> dict[str, Any]:
-    """Every model that the daemon has, with the children that have it loaded. Its keys are ours, and stable."""
+    """Every model that the daemon has, with the children that have it loaded, and what is on its way.
+
+    Its keys are ours, and stable.
+    """
     status_now = context.status()
     tags, _ = context.proxy().ask("GET", "/api/tags")
+    store = status_now.get("store", {})
     return {
+        "pulls": store.get("pulls", []),
+        "wanted": [{"key": f"models.{key}", **one} for key in ("ensure", "preload") for one in store.get(key, [])],
         "models": [
             {
                 "name": model["name"],
@@ -64,8 +73,18 @@ def known_models(context: Context) -> dict[str, Any]:
                 "loaded_on": holders(status_now, model["name"]),
             }
             for model in tags.get("models") or ()
-        ]
+        ],
     }
+
+
+def unknown(context: Context, name: str, otherwise: str = "") -> str:
+    """That the daemon has no such model, with one that is near, or else what to do; empty where it has it."""
+    names = [model["name"] for model in known_models(context)["models"]]
+    if canonical(name) in {canonical(known) for known in names}:
+        return ""
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f', did you mean "{near[0]}"?' if near else f"; {otherwise or f'get it with: ollamactl pull {name}'}"
+    return f'there is no model "{name}"{hint}'
 
 
 def holders(status_now: Document, model: str) -> list[str]:

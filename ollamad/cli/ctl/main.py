@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ollamad.cli.ctl.complete import complete  # noqa: PLC0415 - a shell asks, at each press of a key
 
         return complete(typed[1:])
-    options = parser().parse_args(typed)
+    options, unknown = parser().parse_known_args(typed)
+    if unknown:  # argparse would show the usage of the whole, not of the command
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     module, _, function = options.runs.partition(":")
     run = getattr(importlib.import_module(f"ollamad.cli.ctl.{module}"), function)
     context = context_of(options)

@@ -10,17 +10,16 @@ from urllib.parse import urlencode
 from ollamad.cli.ctl.change import ended, left
 from ollamad.cli.ctl.context import Context
 from ollamad.cli.ctl.errors import DONE, CommandError
-from ollamad.cli.ctl.look import holders, known_models
+from ollamad.cli.ctl.look import holders, unknown
 from ollamad.cli.ctl.progress import Ticker, pull_line
 from ollamad.cli.ctl.transport import Api
-from ollamad.ollama.names import canonical
 
 Document = Mapping[str, Any]
 
 
 def pull(context: Context) -> int:
     """Get a model: an operation of the daemon's, which goes on without us."""
-    path = f"/v1/pull?{urlencode({'model': context.options.model})}"
+    path = f"/v1/pull?{urlencode({'model': context.options.model, 'insecure': int(context.options.insecure)})}"
     last: Document = {}
     try:
         with Ticker(context.err, context.width if context.err.isatty() else None) as ticker:
@@ -82,13 +81,9 @@ def _done(context: Context, model: str, said: str, children: Sequence[str]) -> i
 
 
 def _known(context: Context, name: str, otherwise: str = "") -> None:
-    """Raises CommandError where the daemon has no such model, with one that is near, or else what to do."""
-    names = [model["name"] for model in known_models(context)["models"]]
-    if canonical(name) in {canonical(known) for known in names}:
-        return
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f', did you mean "{near[0]}"?' if near else f"; {otherwise or f'get it with: ollamactl pull {name}'}"
-    raise CommandError(f'there is no model "{name}"{hint}')
+    """Raises CommandError where the daemon has no such model."""
+    if why := unknown(context, name, otherwise):
+        raise CommandError(why)
 
 
 def _child(status: Document, name: str) -> Document:
@@ -110,7 +105,7 @@ def _more(status: Document, there: Sequence[str], replicas: int) -> list[Documen
     if missing > len(able):
         raise CommandError(
             f"{replicas} replicas need {missing} more children than the {len(there)} that have it;"
-            f" {len(able)} others are ready"
+            f" of the others, ready: {', '.join(child['id'] for child in able) or 'none'}"
         )
     return sorted(able, key=lambda child: (len(child["models"]), -_free(child)))[: max(0, missing)]
 

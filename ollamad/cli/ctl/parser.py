@@ -122,6 +122,7 @@ def _modelling(commands: Subparsers) -> None:
     _named(unload, "--child", CHILDREN, "on this child only")
     pull = _command(commands, "pull", "models:pull", "get a model from its registry")
     _named(pull, "model", MODELS, "the model")
+    _flag(pull, "--insecure", "from a registry without TLS, or whose certificate nobody vouches for, too")
     _command(commands, "sync", "change:sync", "make the stores of all children equal, now")
     prune = _command(commands, "prune", "change:prune", "delete what no model needs: blobs, and what pulls have left")
     _flag(prune, "--dry-run", "only say what would be deleted")
@@ -188,7 +189,7 @@ def _command(commands: Subparsers, name: str, runs: str, about: str) -> argparse
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False
     )
-    command.set_defaults(runs=runs)
+    command.set_defaults(runs=runs, parser=command)
     _common(command, default=argparse.SUPPRESS, json_default=argparse.SUPPRESS)
     return command
 

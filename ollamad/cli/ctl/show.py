@@ -80,7 +80,8 @@ def children(status: Document, width: int | None) -> list[str]:
 
 def overview(status: Document, width: int | None) -> list[str]:
     """What `ollamactl status` prints."""
-    return [headline(status), "", *children(status, width)]
+    notes = [printable(note) for note in status["notes"]]
+    return [headline(status), "", *children(status, width), *([""] if notes else []), *notes]
 
 
 def gpus(document: Document, width: int | None) -> list[str]:
@@ -126,12 +127,26 @@ def _silence(request: Document) -> str:
 
 
 def models(document: Document, width: int | None) -> list[str]:
-    """All models, and where they are loaded."""
+    """All models, where they are loaded, and below them what is on its way."""
     rows = [
         [model["name"], size(model["size_bytes"]), str(model["modified_at"])[:10], ", ".join(model["loaded_on"])]
         for model in document["models"]
     ]
-    return table(_MODELS, rows, width) if rows else ["there are no models: get one with ollamactl pull MODEL"]
+    there = table(_MODELS, rows, width) if rows else ["there are no models: get one with ollamactl pull MODEL"]
+    coming = [printable(line) for line in _coming(document)]
+    return [*there, *([""] if coming else []), *coming]
+
+
+def _coming(document: Document) -> Iterator[str]:
+    """Downloads under way, and what the configuration asks for in vain."""
+    for pull in document["pulls"]:
+        how_far = f", {size(pull['completed_bytes'])} of {size(pull['total_bytes'])}" if pull["total_bytes"] else ""
+        yield f"{pull['model']}: {pull['status'] or 'the pull begins'}{how_far}"
+    for one in document["wanted"]:
+        if one["state"] not in {"there", "loaded"}:
+            why = f": {one['reason']}" if one["reason"] else ""
+            again = f" (again in {span(one['retry_in_s'])})" if one["retry_in_s"] is not None else ""
+            yield f"{one['model']}, asked for by {one['key']}, is {one['state']}{why}{again}"
 
 
 def operations(document: Document, width: int | None) -> list[str]:
@@ -163,12 +178,30 @@ def route(document: Document, width: int | None, *, explain: bool) -> list[str]:
 
 def progress(facts: Document) -> str:
     """One step of an operation: `gpu0: drains (streams 3)`."""
+    step = facts.get("step")
+    if step == "configuration":
+        return printable(_configuration(facts))
+    if step == "pruned":
+        done = "would be" if facts["dry_run"] else "are"
+        return f"{facts['files']} files {done} deleted, {size(facts['disk_bytes'])}"
     known = {key: value for key, value in facts.items() if key not in {"child", "step"} and value is not None}
     told = {key: value for key, value in known.items() if value != []} or dict([*known.items()][:1])
     rest = ", ".join(f"{key.replace('_', ' ')} {_listed(value)}" for key, value in told.items())
-    child, step = facts.get("child"), str(facts.get("step", ""))
+    child, step = facts.get("child"), str(step or "")
     said = f"{child}: {step}" if child else step
     return printable(f"{said} ({rest})" if rest and said else said or rest)
+
+
+def _configuration(facts: Document) -> str:
+    """What a reload changes: what is in force now, what waits, and which children come and go."""
+    waiting = facts.get("after_restart_of_ollamad", [])
+    told = {
+        "in force now: ": [key for key in facts["changed"] if key not in waiting],
+        "only after a restart of ollamad: ": waiting,
+        "added: ": facts.get("added", []),
+        "removed: ": facts.get("removed", []),
+    }
+    return "; ".join(name + ", ".join(keys) for name, keys in told.items() if keys) or "nothing differs"
 
 
 def _listed(value: object) -> str:
@@ -196,8 +229,15 @@ def _child(child: Document) -> list[str]:
         "+".join(str(gpu["index"]) for gpu in gpus_of_it) or "cpu",
         part(None if silent else _sum(gpus_of_it, "memory_used_bytes"), _sum(gpus_of_it, "memory_total_bytes")),
         _utilization(gpus_of_it),
-        ", ".join(model["name"] for model in child["models"]) or NOTHING,
+        ", ".join(_models_of(child)) or NOTHING,
     ]
+
+
+def _models_of(child: Document) -> Iterator[str]:
+    """What it has loaded, and what it loads."""
+    yield from (model["name"] for model in child["models"])
+    if child["load"]:
+        yield f"{child['load']['model']} loads"
 
 
 def _notes(status: Document) -> list[str]:
@@ -219,13 +259,25 @@ def other_version(status: Document) -> str | None:
 
 def _notes_on(child: Document) -> Iterator[str]:
     why = child["quarantine"] or child["reason"]
-    if why and not child["routable"]:
-        waits = child["phase"] in _WAITING and child["changes_in_s"] is not None
-        yield f"{why} (again in {span(child['changes_in_s'])})" if waits else why
+    if child["want"] == "down" and not child["quarantine"]:
+        yield f"it was drained; ollamactl undrain {child['id']} takes it into use again"
+    elif why and not child["routable"]:
+        yield f"{why} ({then})" if (then := _what_then(child)) else why
     if child["pinning"] and child["pinning"]["proof"] in _MISPLACED:
-        yield child["pinning"]["text"]
+        on_cpu = child["pinning"]["proof"] == "on cpu"
+        yield child["pinning"]["text"] + on_cpu * f"; ollamactl logs {child['id']} has what Ollama found of its GPU"
     if child["outdated"]:
         yield "runs an older ollama than is installed; ollamactl restart --rolling takes the new one into use"
+
+
+def _what_then(child: Document) -> str:
+    """What ends this, for a child that time or an operator brings back; empty where something is under way."""
+    if phase(child) == "quarantined" and child["changes_in_s"] is None:
+        return "back by itself once that is over and its GPU has been well for a while"
+    if child["phase"] not in _WAITING or child["changes_in_s"] is None:
+        return ""
+    again = f"again in {span(child['changes_in_s'])}"
+    return f"{again}, or now with: ollamactl reset {child['id']}" if child["phase"] != "backoff" else again
 
 
 def _sum(gpus_of_it: Sequence[Document], key: str) -> int | None:

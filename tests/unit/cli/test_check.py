@@ -21,12 +21,17 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def ollamad(tmp_path: Path) -> Run:
-    """Run the command in an empty place, with no environment but what a test gives it."""
+    """Run the command in a place with nothing but an ollama, with no environment but what a test gives it."""
+    program = tmp_path / "bin" / "ollama"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.defpath}"
 
     def run(*arguments: str, **environment: str) -> Outcome:
         return subprocess.run(
             [sys.executable, "-m", "ollamad", *arguments],
-            env={"PATH": os.defpath, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+            env={"PATH": path, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path), **environment},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -54,6 +59,12 @@ def test_a_good_file_exits_with_0_and_prints_what_is_in_force_and_who_said_so(ol
     assert said["proxy"]["listen"] == "127.0.0.1:8001"
     assert said["status"]["listen"] == "127.0.0.1:11480"
     assert f'# {file}:2\nlisten = "127.0.0.1:8001"\n' in outcome.stdout
+
+
+def test_a_good_file_without_an_ollama_passes_and_says_that_it_would_not_start_here(ollamad: Run, file: Path) -> None:
+    outcome = ollamad("check", "--quiet", "--config", str(file), "--set", "ollama.binary=/nowhere/ollama")
+    assert (outcome.returncode, outcome.stdout) == (0, "")
+    assert "nothing would start here: /nowhere/ollama is no program" in outcome.stderr
 
 
 def test_flags_go_before_environment_and_environment_before_the_file(ollamad: Run, file: Path) -> None:

@@ -64,3 +64,16 @@ async def test_what_it_had_is_noted_once_and_before_it_can_be_gone(
     (held,) = vram.awaited
     assert held is not None
     assert process.pid in held.pids
+
+
+async def test_what_it_died_of_is_told_and_answered_probes_are_not_kept() -> None:
+    probed = '[GIN] 2026/11/24 - 13:19:14 | 200 | 5.919µs | 127.0.0.1 | GET      "/api/ps"'
+    last = "ollama: error while loading shared libraries: libfoo.so"
+    process = ServeProcess(["/bin/sh", "-c", f"echo '{probed}'; echo '{last}' >&2; exit 127"], {})
+    client: Any = None
+    watch: Any = NothingToAsk()
+    kept: list[str] = []
+    async with asyncio.timeout(30):
+        reason = await Life("gpu0", process, client, watch, Known(Bell()), kept.append).run(Vram())
+    assert reason == f"exited with status 127: {last}"
+    assert kept == [last]

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.ollama.output import LINE_MAX_BYTES, LineSplitter, OutputLine, parse_line
+from ollamad.ollama.output import (
+    FRESH_S,
+    LINE_MAX_BYTES,
+    LINES_TOLD,
+    LastWords,
+    LineSplitter,
+    OutputLine,
+    is_of_a_probe,
+    parse_line,
+)
 
 LENGTHS = st.sampled_from([0, 1, 5, LINE_MAX_BYTES - 1, LINE_MAX_BYTES, LINE_MAX_BYTES + 1, 3 * LINE_MAX_BYTES])
 LINES = st.builds(
@@ -174,3 +183,42 @@ def test_no_line_is_too_odd_to_be_shown(line: str) -> None:
     parsed = parse_line(line)
     assert parsed.level in {"debug", "info", "warning", "error"}
     assert len(parsed.text) <= len(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "ours"),
+    [
+        ('[GIN] 2026/11/24 - 13:19:14 | 200 |      82.813µs |       127.0.0.1 | GET      "/api/version"', True),
+        ('[GIN] 2026/11/24 - 13:19:14 | 200 |       5.919µs |       127.0.0.1 | GET      "/api/ps"', True),
+        ('[GIN] 2026/11/24 - 13:19:14 | 500 |       5.919µs |       127.0.0.1 | GET      "/api/ps"', False),
+        ('[GIN] 2026/11/24 - 13:19:14 | 200 |       60.55µs |       127.0.0.1 | GET      "/api/tags"', False),
+        ('[GIN] 2026/11/24 - 03:16:44 | 200 |  280.334127ms |       127.0.0.1 | POST     "/api/generate"', False),
+    ],
+)
+def test_what_only_says_that_a_probe_was_answered_is_known_as_such(line: str, *, ours: bool) -> None:
+    assert is_of_a_probe(line) is ours
+
+
+def words(*lines: tuple[float, str]) -> LastWords:
+    found = LastWords()
+    for at_s, line in lines:
+        found.add(parse_line(line), at_s)
+    return found
+
+
+def test_a_process_that_fails_without_an_error_of_ollama_s_is_explained_by_its_last_line() -> None:
+    linker = "ollama: error while loading shared libraries: libfoo.so: cannot open shared object file"
+    assert words((0.0, linker)).explain(0.1, failed=True) == linker
+    assert words((0.0, linker)).explain(0.1, failed=False) == ""
+    assert LastWords().explain(0.1, failed=True) == ""
+
+
+def test_a_fresh_error_explains_an_end_and_an_old_one_does_not() -> None:
+    said = words((0.0, "Error: first"), (1.0, "goroutine 1 [running]:"))
+    assert said.explain(FRESH_S, failed=True) == "Error: first"
+    assert said.explain(FRESH_S + 1, failed=False) == ""
+
+
+def test_only_so_many_last_lines_are_kept() -> None:
+    said = words(*((0.0, str(number)) for number in range(LINES_TOLD + 5)))
+    assert list(said.lines) == [str(number) for number in range(5, LINES_TOLD + 5)]

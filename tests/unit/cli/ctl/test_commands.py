@@ -279,7 +279,7 @@ async def test_replicas_count_the_children_that_have_it(here: Face) -> None:
     assert here.puppets.loads == [("llama3.2:3b", ("gpu1",), None)]
     code, _, err = await here.ctl("load", "llama3.2:3b", "--replicas", "3")
     assert code == 1
-    assert "3 replicas need 2 more children than the 1 that have it; 1 others are ready" in err
+    assert "3 replicas need 2 more children than the 1 that have it; of the others, ready: gpu1" in err
 
 
 async def test_a_child_that_is_not_ready_loads_nothing(here: Face) -> None:
@@ -314,6 +314,7 @@ async def test_a_pull_shows_its_steps(here: Face) -> None:
     code, out, err = await here.ctl("pull", "m")
     assert (code, err) == (0, "pulling m\nsuccess\n")
     assert "is done" in out
+    assert (await here.ctl("pull", "m", "--insecure"))[2].startswith("pulling m insecurely\n")
     told = [json.loads(line) for line in (await here.ctl("--json", "pull", "m"))[1].splitlines()]
     assert [one["progress"]["step"] for one in told[:-1]] == ["pulling m", "success"]
     assert (told[-1]["state"], told[-1]["about"]) == ("done", "m")
@@ -330,11 +331,30 @@ async def test_a_pull_that_fails_is_1(here: Face) -> None:
     assert (code, err) == (1, "ollamactl: pull model manifest: file does not exist\n")
 
 
+async def test_what_is_so_already_is_not_told_as_if_it_had_been_done(here: Face) -> None:
+    await here.ctl("drain", "gpu0")
+    assert (await here.ctl("drain", "gpu0"))[1] == "gpu0 is drained already\n"
+    await here.ctl("undrain", "gpu0")
+    assert (await here.ctl("undrain", "gpu0"))[1] == "gpu0 is in use already\n"
+    assert (await here.ctl("reset", "gpu0"))[1] == "gpu0 is ready as before, its deaths forgotten\n"
+    here.puppets.children["gpu1"] = child("gpu1", phase=Phase.FAILED)
+    assert (await here.ctl("reset", "gpu1"))[1] == "gpu1 is started anew, its deaths forgotten\n"
+
+
+async def test_one_argument_too_many_is_answered_with_the_usage_of_the_command(here: Face) -> None:
+    code, _, err = await here.ctl("rm", "a", "b")
+    assert code == 2
+    assert err.startswith("usage: ollamactl rm ")
+    assert "unrecognized arguments: b" in err
+
+
 async def test_a_route_is_told_and_explained(here: Face) -> None:
-    said = "m: send gpu0: has it (0.4s expected)\n"
-    assert (await here.ctl("route", "m"))[1] == said
-    explained = "\nCHILD  STANDS\ngpu0   ready for m\ngpu1   exit status 1\n"
-    assert (await here.ctl("route", "--explain", "m"))[1] == said + explained
+    said = "nomic: send gpu0: has it (0.4s expected)\n"
+    assert (await here.ctl("route", "nomic"))[1] == said
+    explained = "\nCHILD  STANDS\ngpu0   ready for nomic\ngpu1   exit status 1\n"
+    assert (await here.ctl("route", "--explain", "nomic"))[1] == said + explained
+    unknown = (await here.ctl("route", "m"))[1].splitlines()[-1]
+    assert unknown == 'but there is no model "m"; get it with: ollamactl pull m'
     assert json.loads((await here.ctl("--json", "route", "a/b:c"))[1])["model"] == "a/b:c"
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from ollamad import __version__
 from ollamad.cli.ctl import show
-from ollamad.routing.snapshot import Snapshot
+from ollamad.routing.snapshot import LoadView, Snapshot
 from ollamad.status.view import status
 from ollamad.supervision.pinning import Pinning, Proof
-from ollamad.supervision.state import Phase
+from ollamad.supervision.state import Phase, Want
 from tests.support.control_face import child, gpu, two_children
 
 
@@ -88,7 +88,32 @@ def test_a_quarantined_child_is_not_merely_stopped() -> None:
     sick = child("gpu0", phase=Phase.STOPPED, quarantine="GPU 0: Xid 79", reason="asked to stop")
     lines = show.children(document(sick), None)
     assert "quarantined" in lines[1]
-    assert lines[-1] == "gpu0: GPU 0: Xid 79"
+    assert lines[-1] == "gpu0: GPU 0: Xid 79 (back by itself once that is over and its GPU has been well for a while)"
+
+
+def test_what_has_failed_or_was_stuck_can_be_tried_at_once() -> None:
+    failed = child("gpu0", phase=Phase.FAILED, reason="died 5 times", next_s=400.0)
+    assert show.children(document(failed), None)[-1] == (
+        "gpu0: died 5 times (again in 5m00s, or now with: ollamactl reset gpu0)"
+    )
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.DRAINING])
+def test_a_drained_child_says_that_it_was_and_how_it_comes_back(phase: Phase) -> None:
+    drained = child("gpu0", want=Want.DOWN, phase=phase)
+    assert show.children(document(drained), None)[-1] == (
+        "gpu0: it was drained; ollamactl undrain gpu0 takes it into use again"
+    )
+
+
+def test_what_a_child_loads_stands_beside_what_it_has() -> None:
+    (_, line) = show.children(document(child("gpu0", load=LoadView("qwen3:14b", "", 98.0))), None)
+    assert line.endswith("qwen3:14b loads")
+
+
+def test_what_concerns_all_children_is_told_below_them() -> None:
+    told = document(child("gpu0", version="0.5.4"), child("gpu1", version="0.9.3"))
+    assert show.overview(told, None)[-1] == told["notes"][0]
 
 
 def test_a_newer_program_on_disk_is_offered() -> None:
@@ -98,6 +123,10 @@ def test_a_newer_program_on_disk_is_offered() -> None:
 def test_a_runner_where_it_should_not_be_is_told() -> None:
     pinning = Pinning(Proof.WRONG_GPU, "m:latest runs on GPU 1")
     assert show.children(document(child("gpu0", pinning=pinning)), None)[-1] == "gpu0: m:latest runs on GPU 1"
+    pinning = Pinning(Proof.ON_CPU, "none of it in VRAM")
+    assert show.children(document(child("gpu0", pinning=pinning)), None)[-1] == (
+        "gpu0: none of it in VRAM; ollamactl logs gpu0 has what Ollama found of its GPU"
+    )
 
 
 def test_a_reason_is_shown_without_what_a_terminal_would_obey() -> None:
@@ -108,8 +137,30 @@ def test_a_reason_is_shown_without_what_a_terminal_would_obey() -> None:
 def test_no_gpu_no_request_no_model_and_no_operation_are_said_in_words() -> None:
     assert show.gpus({"gpus": []}, 80) == ["there is no GPU: the children run on the CPU"]
     assert show.requests({"requests": [], "waiting": 0}, 80) == ["nothing is in flight"]
-    assert show.models({"models": []}, 80) == ["there are no models: get one with ollamactl pull MODEL"]
+    assert show.models({"models": [], "pulls": [], "wanted": []}, 80) == [
+        "there are no models: get one with ollamactl pull MODEL"
+    ]
     assert show.operations({"operations": []}, 80) == ["no long operation has run"]
+
+
+def test_below_the_models_stands_what_is_on_its_way_and_what_is_asked_for_in_vain() -> None:
+    told = {
+        "models": [],
+        "pulls": [
+            {"model": "a:latest", "status": "pulling d7ab", "completed_bytes": 1 << 30, "total_bytes": 3 << 30},
+            {"model": "b:latest", "status": "", "completed_bytes": 0, "total_bytes": 0},
+        ],
+        "wanted": [
+            {"key": "models.ensure", "model": "c", "state": "there", "reason": None, "retry_in_s": None},
+            {"key": "models.ensure", "model": "d", "state": "retrying", "reason": "no such host", "retry_in_s": 12.0},
+        ],
+    }
+    assert show.models(told, 80)[1:] == [
+        "",
+        "a:latest: pulling d7ab, 1.0 GiB of 3.0 GiB",
+        "b:latest: the pull begins",
+        "d, asked for by models.ensure, is retrying: no such host (again in 12s)",
+    ]
 
 
 def test_requests_tell_for_how_long_they_have_been_silent() -> None:
@@ -134,9 +185,21 @@ def test_requests_tell_for_how_long_they_have_been_silent() -> None:
         ({"step": "drains", "child": "gpu0", "streams": 3}, "gpu0: drains (streams 3)"),
         (
             {"step": "configuration", "changed": ["log.level", "a.b"], "added": []},
-            "configuration (changed log.level, a.b)",
+            "in force now: log.level, a.b",
         ),
-        ({"step": "configuration", "changed": [], "added": []}, "configuration (changed nothing)"),
+        (
+            {
+                "step": "configuration",
+                "changed": ["proxy.listen", "log.level"],
+                "after_restart_of_ollamad": ["proxy.listen", "status.listen"],
+                "added": ["cpu1"],
+                "removed": [],
+            },
+            "in force now: log.level; only after a restart of ollamad: proxy.listen, status.listen; added: cpu1",
+        ),
+        ({"step": "configuration", "changed": [], "added": []}, "nothing differs"),
+        ({"step": "pruned", "dry_run": True, "files": 2, "disk_bytes": 3 << 30}, "2 files would be deleted, 3.0 GiB"),
+        ({"step": "pruned", "dry_run": False, "files": 0, "disk_bytes": 0}, "0 files are deleted, 0 B"),
         ({"child": "gpu0", "step": "ready", "ollama_version": None}, "gpu0: ready"),
         ({"models": 3}, "models 3"),
         ({"step": "\x1b[2J"}, "?[2J"),
