@@ -25,6 +25,7 @@ from ollamad.upstream.head import Field
 log = structlog.get_logger()
 
 CHILD_HEADER = "X-Ollamad-Child"
+QUEUE_HEADER = "X-Ollamad-Queue-Ms"
 
 
 @dataclass(frozen=True, slots=True)
