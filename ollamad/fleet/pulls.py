@@ -120,8 +120,10 @@ class Pulls:
     def join(self, name: Name, options: Options) -> Pull:
         """The download of this model, begun unless it is under way. Raises CapacityError.
 
-        `options` are the request's other fields, such as `insecure`: with others it is another download.
+        `options` are the request's other fields, such as `insecure`: with others it is another download. Those that
+        are empty or false say what their absence says, and only some clients write them down.
         """
+        options = {field: value for field, value in options.items() if value}
         identity = (name.key, json.dumps(options, sort_keys=True))
         known = self._open.get(identity)
         if known is not None:

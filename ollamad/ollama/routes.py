@@ -115,7 +115,7 @@ _ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("HEAD", "/api/version"): _PLAIN,
     ("GET", "/api/version"): Route(Kind.VERSION),
     ("GET", "/api/status"): _PLAIN,
-    ("HEAD", "/api/tags"): _PLAIN,
+    ("HEAD", "/api/tags"): Route(Kind.TAGS),
     ("GET", "/api/tags"): Route(Kind.TAGS),
     ("GET", "/api/ps"): Route(Kind.PS),
     ("POST", "/api/show"): Route(Kind.SHOW, Named.MODEL),

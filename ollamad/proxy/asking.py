@@ -25,6 +25,7 @@ from ollamad.upstream.head import Field
 log = structlog.get_logger()
 
 CHILD_HEADER = "X-Ollamad-Child"
+QUEUE_HEADER = "X-Ollamad-Queue-Ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +80,20 @@ async def ask(
     body: bytes | AsyncIterable[bytes] | None,
     *,
     timeout_s: float | None = None,
+    method: str | None = None,
 ) -> Said:
-    """Put it to one child. Raises NoAnswer."""
+    """Put it to one child, by the client's own method where none is given. Raises NoAnswer."""
+    method = method or incoming.method
     try:
         async with session.request(
-            incoming.method,
+            method,
             URL(base_url + incoming.rel_url.raw_path_qs, encoded=True),
             headers=for_child(incoming),
             data=body or None,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
         ) as answer:
-            headers = for_client(incoming, answer, {CHILD_HEADER: child}, keep_length=incoming.method == "HEAD")
+            headers = for_client(incoming, answer, {CHILD_HEADER: child}, keep_length=method == "HEAD")
             chunked = "Content-Length" not in answer.headers
             return Said(child, answer.status, headers, await answer.read(), chunked)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -103,12 +106,14 @@ async def ask_all(
     incoming: web.Request,
     body: bytes | None,
     timeout_s: float,
+    method: str | None = None,
 ) -> tuple[list[Said], list[NoAnswer]]:
     """Put it to every child that takes requests, at once; what they said, in their order, and who did not answer."""
 
     async def one(child: ChildView) -> Said | NoAnswer:
         try:
-            return await ask(session, child.id, f"http://127.0.0.1:{child.port}", incoming, body, timeout_s=timeout_s)
+            base_url = f"http://127.0.0.1:{child.port}"
+            return await ask(session, child.id, base_url, incoming, body, timeout_s=timeout_s, method=method)
         except NoAnswer as error:
             log.warning("child left out", child=child.id, path=incoming.path, reason=str(error))
             return error

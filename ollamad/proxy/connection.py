@@ -26,11 +26,8 @@ SHORT: Final = frozenset({"GET", "HEAD"})
 """Requests that are answered although the client has said that it will send no more; see `eof_received`."""
 LET_IN_S: Final = 1.0
 """How long a client whom we have let in just before we stop may take to ask."""
-_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_TURNED_AWAY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
-    b"Content-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
-)
+_LATE: Final = b"408 Request Timeout"
+_TURNED_AWAY: Final = b"503 Service Unavailable\r\nRetry-After: 5"
 
 
 class Connection(web.RequestHandler):
@@ -196,8 +193,7 @@ class Connection(web.RequestHandler):
 
     def _turn_away(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
-            body = json.dumps(error_body("/", 503, "too many connections; try again later")).encode()
-            self.transport.write(_TURNED_AWAY % (len(body), body))
+            self.transport.write(_said(_TURNED_AWAY, "too many connections; try again later"))
             log.warning("connection turned away", connections=self.shared.connections)
         self.force_close()
 
@@ -205,7 +201,7 @@ class Connection(web.RequestHandler):
         self._head_due = None
         if self.transport is not None and self._awaits_head:
             log.info("client too slow", waited_for="its request's head")
-            self.transport.write(_LATE)
+            self.transport.write(_said(_LATE, "the request's head came too slowly; send it again"))
             self.force_close()
 
     def _abort(self) -> None:
@@ -257,6 +253,13 @@ class Listener(web.Server):
             max_field_size=settings.header_max_bytes,
             max_line_size=settings.header_max_bytes,
         )
+
+
+def _said(status: bytes, message: str) -> bytes:
+    """The last word on a connection that is told nothing by a handler, as no path is known: in Ollama's shape."""
+    body = json.dumps(error_body("/", 0, message)).encode()
+    fields = b"Connection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d" % len(body)
+    return b"HTTP/1.1 %b\r\n%b\r\n\r\n%b" % (status, fields, body)
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> str:

@@ -42,7 +42,7 @@ _PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": ",".join(_HEADERS),
     "Access-Control-Max-Age": "43200",
 }
-_EXPOSED: Final = "X-Ollamad-Child,X-Ollamad-Queue-Ms,X-Request-Id"
+_EXPOSED: Final = "X-Ollamad-Child,X-Ollamad-Queue-Ms,X-Ollamad-Reason,X-Request-Id,Retry-After"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ _FIELDS: Final = {
     Kind.CREATE: frozenset({"model", "name", "from"}),
 }
 _MODEL: Final = frozenset({"model", "name"})
+_RECIPES: Final = frozenset({"modelfile", "path"})
+"""What a model is made of, told by another text: of the request (0.5.4), or of a file, such as a blob of any words."""
 _NAMED: Final = frozenset({Named.MODEL, Named.PAIR, Named.FORM})
 
 
@@ -82,11 +84,12 @@ class Gate:
             _see(holder, incoming.path.removeprefix("/v1/models/"))
         if route.named not in _NAMED:
             return
-        if incoming.content_type == "multipart/form-data" or "Content-Encoding" in incoming.headers:
+        parts = route.named is Named.FORM or incoming.content_type == "multipart/form-data"
+        if parts or "Content-Encoding" in incoming.headers:
             told = "an API key for some models only takes plain JSON, not packed or in parts"
             raise ClientError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, told)
         names = names_in(body, _FIELDS.get(route.kind, _MODEL))
-        if not names or (route.kind is Kind.CREATE and names_in(body, frozenset({"modelfile"})) != []):
+        if not names or (route.kind is Kind.CREATE and names_in(body, _RECIPES) != []):
             raise forbidden("an API key for some models only takes a request that names one, as JSON, once")
         for name in names:
             _see(holder, name)

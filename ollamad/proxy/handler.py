@@ -24,6 +24,7 @@ from ollamad.fleet.trip import Outcome, Trip, travel
 from ollamad.log import REQUEST
 from ollamad.ollama.routes import CLOUD, Body, Kind, Route, is_forwarded, route_of
 from ollamad.proxy.as_one import AsOne
+from ollamad.proxy.asking import CHILD_HEADER, QUEUE_HEADER
 from ollamad.proxy.body import kept, streamed
 from ollamad.proxy.exchange import Answer, Outgoing, Refused, Relay
 from ollamad.proxy.gate import Gate
@@ -213,8 +214,8 @@ class Handler:
     async def _try(self, job: _Job, lease: Lease, *, may_be_scan: bool) -> web.StreamResponse | Refused | None:
         """One attempt on one child; None where the same may well work the next time."""
         added = {
-            "X-Ollamad-Child": lease.child,
-            "X-Ollamad-Queue-Ms": str(lease.waited_ms),
+            CHILD_HEADER: lease.child,
+            QUEUE_HEADER: str(lease.waited_ms),
             "X-Ollamad-Reason": lease.reason,
         }
         body = streamed(job.incoming) if job.body is None else job.body or None

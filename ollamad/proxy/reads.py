@@ -53,10 +53,13 @@ class Reads:
         return None if whole else await self._listed(incoming, kind)
 
     async def _all(self, incoming: web.Request) -> tuple[list[Said], tuple[ChildView, ...]]:
-        """Every child's answer, once there is one to ask. Raises NoAnswer where none answers."""
+        """Every child's answer, once there is one to ask. Raises NoAnswer where none answers.
+
+        Always the whole of it: a HEAD tells the length of what a GET gives.
+        """
         async with self._fleet.lease(Request(Need.ANY)):
             children = self._fleet.snapshot().children
-            said, silent = await ask_all(self._session, children, incoming, None, self._timeout_s)
+            said, silent = await ask_all(self._session, children, incoming, None, self._timeout_s, "GET")
         if not said:
             raise silent[0] if silent else NoAnswer("no child takes requests any more")
         return said, children

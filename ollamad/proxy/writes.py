@@ -15,7 +15,7 @@ from ollamad.fleet.changes import Leases
 from ollamad.fleet.synchronizer import Synchronizer
 from ollamad.ollama.names import Name, parse
 from ollamad.ollama.routes import Kind
-from ollamad.proxy.asking import ask, ask_all
+from ollamad.proxy.asking import QUEUE_HEADER, ask, ask_all
 from ollamad.proxy.body import streamed
 from ollamad.proxy.fields import digests_in, fields, model_field, text_field, wants_stream
 from ollamad.proxy.lines import Lines
@@ -54,7 +54,7 @@ class Writes:
 
     async def unload(self, incoming: web.Request, body: bytes) -> web.StreamResponse:
         """Unload from every child. Raises NoAnswer where one of them did not answer: it may still have it."""
-        async with self._fleet.lease(Request(Need.ANY)):
+        async with self._fleet.lease(Request(Need.ANY)) as lease:
             children = self._fleet.snapshot().children
             said, silent = await ask_all(self._session, children, incoming, body, self._timeout_s)
         if silent:
@@ -64,7 +64,9 @@ class Writes:
         chosen = bad or good or said
         if not chosen:
             raise NoAnswer("no child takes requests any more")
-        return chosen[0].response()
+        answer = chosen[0].response()
+        answer.headers[QUEUE_HEADER] = str(lease.waited_ms)  # as every answer of this route has it
+        return answer
 
     async def _pull(self, incoming: web.Request, name: Name, found: dict[str, object]) -> web.StreamResponse:
         """Join the download, or begin it; what a client says of itself (`stream`) makes no other download."""

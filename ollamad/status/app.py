@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -39,7 +39,8 @@ def status_runner(
     `look` gives the snapshot, `look_at_models` how it stands with models, `scrape` the metrics; `guard` says who may.
     """
     answers = _Answers(look, look_at_models, scrape, board)
-    application = web.Application(middlewares=[] if guard is None else [guard.middleware()])
+    guarded = [] if guard is None else [guard.middleware()]
+    application = web.Application(middlewares=[*guarded, _nothing_else])
     application.router.add_get("/", answers.dashboard)
     application.router.add_get("/events", answers.events, allow_head=False)
     application.router.add_get("/status", answers.status)
@@ -50,6 +51,19 @@ def status_runner(
     application.router.add_get("/readyz", answers.readyz)
     application.on_shutdown.append(answers.close)
     return StatusRunner(application, connections_max)
+
+
+@web.middleware
+async def _nothing_else(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """A path that is not there, or not asked so: told as every other error is."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        told = f"{request.method} {request.path}: {error.reason}; GET /openapi.json tells what there is"
+        allowed = {name: value for name, value in error.headers.items() if name == "Allow"}
+        return web.json_response({"error": told}, status=error.status, headers=allowed)
 
 
 class _Answers:

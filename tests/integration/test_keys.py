@@ -80,6 +80,20 @@ async def test_each_api_s_clients_are_refused_in_their_own_words(
                 assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="ollamad"')
 
 
+async def test_not_even_the_length_of_a_list_tells_of_models_that_a_key_is_not_for(
+    daemons: Daemons, sim_ollama: Path, two_models: Path
+) -> None:
+    async with closed(daemons, sim_ollama, two_models) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
+        for arguments in (("all",), ("some", "--model", MODEL)):
+            headers = {"X-Api-Key": await make(daemon, *arguments)}
+            async with (
+                session.get("/api/tags", headers=headers) as whole,
+                session.head("/api/tags", headers=headers) as head,
+            ):
+                assert head.headers["Content-Length"] == str(len(await whole.read())), arguments
+                assert (head.status, await head.read()) == (200, b"")
+
+
 async def test_without_the_scope_nobody_changes_models_and_with_it_ollamactl_still_does(
     daemons: Daemons, sim_ollama: Path, two_models: Path
 ) -> None:
@@ -215,7 +229,12 @@ async def _answers(daemon: Daemon, key: str) -> AsyncIterator[str]:
             for headers in ({"Authorization": f"Bearer {word}"}, {"X-Api-Key": word}):
                 async with session.request(method, daemon.base_url + path, headers=headers) as answer:
                     yield await answer.text()
-    for port, raw in itertools.product(ports, (f"GET / HTTP/1.1\r\nX-Api-Key: {key}\0\r\n\r\n", f"{key}\r\n\r\n")):
+    no_requests = (
+        f"GET / HTTP/1.1\r\nX-Api-Key: {key}\0\r\n\r\n",
+        f"{key}\r\n\r\n",
+        f"GET http://a:99999/{key} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    )
+    for port, raw in itertools.product(ports, no_requests):
         yield await _raw(port, raw)
     for path in ("/status", "/metrics"):
         yield await _raw(ports[1], f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")

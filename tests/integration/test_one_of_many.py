@@ -139,6 +139,7 @@ async def test_what_is_loaded_is_listed_with_its_child_and_unloaded_from_all(dae
         assert told["done_reason"] == "unload"
         async with session.post("/api/generate", json={"model": "nobody", "keep_alive": 0}) as answer:
             assert (answer.status, await answer.json()) == (404, {"error": "model 'nobody' not found"})
+            assert {"X-Ollamad-Child", "X-Ollamad-Queue-Ms"} <= {*answer.headers}
 
 
 @pytest.mark.parametrize("daemon", ["per-child"], indirect=True)

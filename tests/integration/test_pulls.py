@@ -29,17 +29,16 @@ async def source(tmp_path: Path) -> AsyncIterator[Registry]:
 class Puller:
     """A client that pulls and notes what it is told."""
 
-    def __init__(self, daemon: Daemon, name: str) -> None:
+    def __init__(self, daemon: Daemon, name: str, **also: Any) -> None:
         self._daemon = daemon
-        self._name = name
+        self._request = {"model": name, "insecure": True, **also}
         self.records: list[dict[str, Any]] = []
 
     async def run(self) -> list[dict[str, Any]]:
         """To the end, or until it is cancelled: then it leaves."""
-        request = {"model": self._name, "insecure": True}
         async with (
             aiohttp.ClientSession(self._daemon.base_url) as session,
-            session.post("/api/pull", json=request) as answer,
+            session.post("/api/pull", json=self._request) as answer,
         ):
             assert answer.content_type == "application/x-ndjson"
             async for line in answer.content:
@@ -104,7 +103,9 @@ async def test_two_who_pull_one_model_share_one_download_and_who_comes_late_sees
     source.hold_after(40 * MIB)
     async with daemons.run(ollama_binary) as daemon, asyncio.TaskGroup() as tasks:
         await daemon.until_ready(2)
-        first, late = Puller(daemon, source.name("big")), Puller(daemon, f"{source.name('big').upper()}:latest")
+        as_the_command_line = {"username": "", "password": "", "stream": True}
+        first = Puller(daemon, source.name("big"))
+        late = Puller(daemon, f"{source.name('big').upper()}:latest", **as_the_command_line)
         pulling = tasks.create_task(first.run())
         await until(lambda: first.completed_bytes > 30 * MIB, daemon.explain)
         joined = tasks.create_task(late.run())

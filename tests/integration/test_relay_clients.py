@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from contextlib import suppress
 from typing import Any
@@ -219,7 +220,11 @@ async def test_fields_that_are_no_text_pass_as_they_are() -> None:
 
 async def test_a_head_that_comes_too_slowly_is_cut() -> None:
     async with fronted(obliging, header_timeout_s=0.1) as running:
-        assert (await running.ask(b"GET /x HTTP/1.1\r\nHost:")).startswith(b"HTTP/1.1 408")
+        late = await running.ask(b"GET /x HTTP/1.1\r\nHost:")
+        assert late.startswith(b"HTTP/1.1 408")
+        assert json.loads(late.partition(b"\r\n\r\n")[2]) == {
+            "error": "the request's head came too slowly; send it again"
+        }
         answer = await running.ask(GET, b"GET /x", b" HT")
         assert (answer.count(b"200 OK"), answer.count(b"HTTP/1.1 408")) == (1, 1)
 

@@ -18,6 +18,12 @@ from ollamad.access.malformed import TOLD_MAX, what_was_wrong
         ('Missing expected LF:\n\n  b"X-Api-Key: it\'s"\n', "Missing expected LF"),
         ("Got more than 16384 bytes when reading: b'Authorization'.", "Got more than 16384 bytes when reading"),
         ("Can't read it", "Can't read it"),
+        ("Missing 'Host' header in request.", "Missing Host header in request."),
+        ("400, message:\n  Duplicate 'content-length' header found.", "Duplicate content-length header found."),
+        ("Duplicate 'olk_x' header", "the request could not be read"),
+        ("400, message:\n  http://[::1?key=olk_x", "the request could not be read"),
+        ("http://a:99999/\xa0olk_x", "the request could not be read"),
+        ("*", "the request could not be read"),
         ("", "the request could not be read"),
         ("b'secret'", "the request could not be read"),
     ],
@@ -30,4 +36,4 @@ def test_the_reason_stays_and_the_bytes_go(reason: str, told: str) -> None:
 def test_no_bytes_are_ever_quoted(raw: bytes, before: str) -> None:
     told = what_was_wrong(f"Invalid header token{before}{raw!r}\n ^")
     assert told == "Invalid header token"
-    assert len(what_was_wrong("x" * 1000)) == TOLD_MAX
+    assert len(what_was_wrong("x " * 1000)) == TOLD_MAX

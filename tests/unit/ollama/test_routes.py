@@ -28,7 +28,7 @@ READS = (
     ("HEAD", "/api/version", Kind.ANY),
     ("GET", "/api/status", Kind.ANY),
     ("GET", "/api/tags", Kind.TAGS),
-    ("HEAD", "/api/tags", Kind.ANY),
+    ("HEAD", "/api/tags", Kind.TAGS),
     ("POST", "/api/show", Kind.SHOW),
     ("GET", "/api/ps", Kind.PS),
     ("POST", "/api/me", Kind.ANY),

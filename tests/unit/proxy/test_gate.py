@@ -210,8 +210,13 @@ def test_what_can_not_be_looked_into_is_415_for_a_key_for_some_models(some: Door
     assert some.refusal("POST", "/v1/chat/completions", b'{"model": "llama3"}', headers=headers).status == 415
 
 
-def test_a_modelfile_may_name_any_model_and_so_is_not_for_a_key_for_some(some: Door) -> None:
-    assert some.refusal("POST", "/api/create", b'{"model": "llama3", "modelfile": "FROM qwen3"}').status == 403
+@pytest.mark.parametrize("recipe", [b'"modelfile": "FROM qwen3"', b'"path": "/store/blobs/sha256-12"', b'"Path": null'])
+def test_a_modelfile_may_name_any_model_and_so_is_not_for_a_key_for_some(some: Door, recipe: bytes) -> None:
+    assert some.refusal("POST", "/api/create", b'{"model": "llama3", %b}' % recipe).status == 403
+
+
+def test_a_form_is_none_for_such_a_key_whatever_it_says_it_is(some: Door) -> None:
+    assert some.refusal("POST", "/v1/audio/transcriptions", b'{"model": "llama3"}').status == 415
 
 
 def test_a_list_shows_only_what_its_reader_may_use(some: Door) -> None:

@@ -99,6 +99,8 @@ async def test_there_is_nothing_else_there(
 ) -> None:
     async with client.request(method, path) as answer:
         assert answer.status == code
+        assert (await answer.json())["error"].endswith("GET /openapi.json tells what there is")
+        assert answer.headers.get("Allow") == (None if code == 404 else "GET,HEAD")
 
 
 async def test_a_head_request_is_answered_as_monitors_ask_it(client: TestClient[Request, Application]) -> None:
