@@ -44,9 +44,15 @@ run: environment
 	@$(MAKE) -s $(VENV)/.installed
 	@exec $(BIN)/ollamad demo --real $(ARGS)
 
+# All of it goes to workers, for half of it waits. Each has a PID namespace of its own: an ollamad that starts ends what
+# dead ones have left behind, and would spoil the tests of just that in another worker. Where there can't be one (it
+# takes root), and for some of the tests, it is one process.
+WORKERS ?= 2
+APART := unshare --pid --fork --kill-child --mount-proc
+PARALLEL := --dist=loadscope --tx '$(WORKERS)*popen//python=$(APART) $(CURDIR)/$(BIN)/python'
 test: check
 	@$(SAY) pytest
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(or $(ARGS),$(if $(shell $(APART) true 2>/dev/null && echo can),$(PARALLEL)))
 
 # Boots two systemds, this machine's and a newer one of Debian's backports; needs root. `make test` boots the first.
 test-systemd: environment

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 from tests.support.daemon import daemons, odd_ollama
@@ -9,6 +11,7 @@ from tests.support.hosts import hosts
 from tests.support.newer_ollama import newer_ollama_binary
 from tests.support.npm import node_client, operator_schemas
 from tests.support.orders import orders
+from tests.support.parallel import ByFile, longest_first
 from tests.support.real_ollama import model_store, ollama_binary
 from tests.support.simulated import sim_ollama, sim_store
 
@@ -29,3 +32,15 @@ __all__ = [
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("here", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist; one process keeps the order that chance gives
+        longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    config.option.loadscopereorder = False
+    return ByFile(config, log)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Final, get_args, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 import tomli_w
@@ -31,7 +31,8 @@ IN_FORCE: Final = "# What is in force. Above each key that is set stands where; 
 
 def render_example() -> str:
     """The text of `config.example.toml`."""
-    return HEADER + "".join(_lines(Config(), _why))
+    types = key_types()
+    return HEADER + "".join(_lines(Config(), lambda key: _why(types[key])))
 
 
 def render_effective(loaded: Loaded) -> str:
@@ -55,8 +56,8 @@ def _lines(config: Config, comments: Callable[[str], list[str]]) -> Iterator[str
                 yield "".join(f"{line}\n" for line in [*comment, tomli_w.dumps({key: value}).strip()])
 
 
-def _why(key: str) -> list[str]:
-    meta = next(part for part in get_args(key_types()[key]) if isinstance(part, Meta) and part.description)
+def _why(key_type: Any) -> list[str]:
+    meta = next(part for part in get_args(key_type) if isinstance(part, Meta) and part.description)
     return textwrap.wrap(str(meta.description), WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import psutil
 
 from tests.support.daemon import Daemon, Daemons, send_signal, until
 from tests.support.fake_nvml import (
@@ -38,6 +37,10 @@ GPUS: Final[dict[str, Any]] = {
 async def _is(daemon: Daemon, child: str, **facts: object) -> bool:
     found = await daemon.child(child)
     return all(found[key] == value for key, value in facts.items())
+
+
+async def _is_known_dead(daemon: Daemon) -> bool:
+    return not (await daemon.child("gpu0"))["routable"]
 
 
 async def _foreign_is(daemon: Daemon, size: int) -> bool:
@@ -121,7 +124,7 @@ async def test_a_dead_child_s_successor_waits_until_its_vram_is_free(
         await until(lambda: _foreign_is(daemon, GIB), daemon.explain)  # so the list has been read
         (orders / "gpu0.exit").touch()  # should a successor be started too soon, it would die, too
         send_signal(pid, signal.SIGKILL)
-        await until(lambda: not psutil.pid_exists(pid), daemon.explain)
+        await until(lambda: _is_known_dead(daemon), daemon.explain)
         for _ in range(50):
             child = await daemon.child("gpu0")
             assert (child["life"], child["routable"]) == (1, False)

@@ -27,6 +27,7 @@ __all__ = ["fake_nvml_library", "make_driver", "start"]
 
 ZERO, ONE, TWO = (fake_uuid(index) for index in range(3))
 HERE = os.getpid()
+ANOTHER = HERE + 1
 NOT_HERE = 4_000_000_000
 """No process has so high a number (the kernel's own limit is 2**22)."""
 
@@ -41,9 +42,10 @@ def test_those_who_compute_and_those_who_draw_are_one_list(
 ) -> None:
     driver = make_driver(FakeGpu(old_driver=old_driver), FakeGpu())
     computing = [FakeProcess(HERE, 2 * GIB), FakeProcess(NOT_HERE, None)]
-    driver.set_processes(0, computing, graphics=[FakeProcess(7, GIB), FakeProcess(HERE, GIB)])
+    driver.set_processes(0, computing, graphics=[FakeProcess(ANOTHER, GIB), FakeProcess(HERE, GIB)])
     used, empty = start(driver.env()).sample(ZERO, ONE)
-    assert [(pid, size) for pid, size, _ in on(used)] == [(7, GIB), (HERE, 2 * GIB), (NOT_HERE, None)]
+    listed = [(ANOTHER, GIB), (HERE, 2 * GIB), (NOT_HERE, None)]
+    assert [(pid, size) for pid, size, _ in on(used)] == sorted(listed)
     assert on(empty) == []
 
 

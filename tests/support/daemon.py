@@ -18,9 +18,11 @@ import psutil
 import pytest
 import tomli_w
 
+from tests.support.own_number import own_number
+
 PATIENCE_S: Final = 30.0
 LOOK_S: Final = 0.02
-BASE_PORT: Final = 12_000 + os.getpid() % 400 * 50
+BASE_PORT: Final = 12_000 + own_number() % 400 * 50
 """Other test runs on this machine have others, below what the kernel hands out."""
 
 

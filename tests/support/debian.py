@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.support.own_number import own_number
+
 _SYSTEM_FOLDERS: Final = os.pathsep.join(("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
 
 
@@ -44,7 +46,7 @@ def library_path(cache: Path, libraries: Sequence[str]) -> str:
 
 
 def _unpack(package: str, cache: Path) -> None:
-    scratch = cache / f"{package}.{os.getpid()}"
+    scratch = cache / f"{package}.{own_number()}"
     scratch.mkdir(parents=True)
     try:
         _download(package, scratch)

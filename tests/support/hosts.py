@@ -15,6 +15,8 @@ from typing import Final, TypeVar
 
 import pytest
 
+from tests.support.own_number import own_number
+
 _CLONE_NEWNET: Final = 0x40000000
 """setns(2)."""
 _IP: Final = shutil.which("ip") or shutil.which("ip", path="/usr/sbin:/sbin")
@@ -53,7 +55,7 @@ def network(addresses: Sequence[str]) -> Iterator[list[Host]]:
         raise RuntimeError("this machine has no ip: apt-get install iproute2")
     if os.geteuid():
         raise RuntimeError("network namespaces take root")
-    hosts = [Host(f"ollamad-{os.getpid()}-{number}", address) for number, address in enumerate(addresses)]
+    hosts = [Host(f"ollamad-{own_number()}-{number}", address) for number, address in enumerate(addresses)]
     bridge = hosts[0].name
     with ExitStack() as stack:
         for host in hosts:

@@ -32,8 +32,14 @@ PYTHON: Final = Path("/usr/bin/python3")
 """The system's own: the one that runs the tests may lie in a home, which a service can't see."""
 _BOOT: Final = """\
 set -e
-root=$1 over=$2
-shift 2
+root=$1 over=$2 name=$3
+shift 3
+for tree in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+  if [ -e "$tree/cgroup.procs" ]; then
+    mkdir "$tree/$name"
+    echo $$ > "$tree/$name/cgroup.procs"
+  fi
+done
 mount -t tmpfs tmpfs "$root"
 mkdir "$root/over" "$root/root"
 [ -z "$over" ] || cp -a "$over/." "$root/over"
@@ -159,6 +165,7 @@ def machine(folder: Path, binds: Mapping[Path, str], over: Path | None = None) -
     """
     nspawn = debian_program("systemd-container", "usr/bin/systemd-nspawn", default_cache() / "debian")
     mounts, console = folder / "mounts", folder / "console"
+    name = f"ollamad-{secrets.token_hex(4)}"
     mounts.mkdir()
     options = [
         f"--directory={mounts}/root",
@@ -168,13 +175,14 @@ def machine(folder: Path, binds: Mapping[Path, str], over: Path | None = None) -
         "--link-journal=no",
         "--private-network",
     ]
-    options += ["--boot", "--console=pipe", f"--uuid={secrets.token_hex(16)}", f"--machine=ollamad-{os.getpid()}"]
+    options += ["--boot", "--console=pipe", f"--uuid={secrets.token_hex(16)}", f"--machine={name}"]
     options += [f"--bind-ro={here}:{there}" for here, there in binds.items()]
     options += ["systemd.unit=basic.target"]  # for its systemd: nothing that this machine may have installed
     with console.open("wb") as output:
         process = subprocess.Popen(
-            # The mounts are this process's own: they are gone however this ends.
-            ["unshare", "--mount", "sh", "-c", _BOOT, "sh", mounts, over or "", nspawn, *options],
+            # The mounts are this process's own: they are gone however this ends. The cgroups are its own, too: two
+            # machines at the same time would have one `ollamad.service` between them.
+            ["unshare", "--mount", "sh", "-c", _BOOT, "sh", mounts, over or "", name, nspawn, *options],
             env={"PATH": PATH, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},  # as every system of today has it
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -191,6 +199,14 @@ def machine(folder: Path, binds: Mapping[Path, str], over: Path | None = None) -
             process.wait(10)
         process.kill()
         process.wait()
+        _remove_cgroups(name)
+
+
+def _remove_cgroups(name: str) -> None:
+    for tree in ("unified", "systemd", ""):
+        for folder, _, _ in os.walk(Path("/sys/fs/cgroup", tree, name), topdown=False):
+            with suppress(OSError):  # somebody is still leaving it
+                Path(folder).rmdir()
 
 
 def _booted(process: subprocess.Popen[bytes], console: Path) -> Machine:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from ollamad.systemd.notify import take_notifier
+from tests.support.own_number import own_number
+
+ANOTHER = str(os.getppid())
 
 
 @pytest.fixture
@@ -34,8 +37,8 @@ def test_no_value_can_begin_another_fact(manager: socket.socket) -> None:
 
 def test_a_name_that_is_no_file_is_understood() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
-        bound.bind(f"\0ollamad-test-{os.getpid()}")
-        notifier = take_notifier({"NOTIFY_SOCKET": f"@ollamad-test-{os.getpid()}"})
+        bound.bind(f"\0ollamad-test-{own_number()}")
+        notifier = take_notifier({"NOTIFY_SOCKET": f"@ollamad-test-{own_number()}"})
         notifier.send({"READY": "1"})
         assert bound.recv(4096) == b"READY=1\n"
         notifier.close()
@@ -69,7 +72,7 @@ def test_what_is_for_us_is_taken_out_of_the_environment(manager: socket.socket) 
     notifier.close()
 
 
-@pytest.mark.parametrize(("usec", "pid"), [("", ""), ("0", ""), ("no", ""), ("30000000", "1")])
+@pytest.mark.parametrize(("usec", "pid"), [("", ""), ("0", ""), ("no", ""), ("30000000", ANOTHER)])
 def test_a_watchdog_that_is_none_or_another_s_is_not_fed(manager: socket.socket, usec: str, pid: str) -> None:
     environ = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
     notifier = take_notifier(environ)

@@ -16,6 +16,7 @@ import pytest
 from ollamad.systemd.sockets import take_sockets
 from tests.support.real_ollama import free_port
 
+ANOTHER: Final = str(os.getppid())
 TELL: Final = """
 import json, os, sys
 from ollamad.errors import StartError
@@ -84,7 +85,7 @@ def test_two_control_sockets_are_refused(tmp_path: Path) -> None:
     assert "two control sockets" in found["error"]
 
 
-@pytest.mark.parametrize("pid", ["", "1", "no"])
+@pytest.mark.parametrize("pid", ["", ANOTHER, "no"])
 def test_what_is_for_another_process_is_not_ours(pid: str) -> None:
     environ = {"LISTEN_PID": pid, "LISTEN_FDS": "2", "LISTEN_FDNAMES": "proxy:control", "PATH": "/bin"}
     found = take_sockets(environ)
