@@ -73,7 +73,7 @@ def known_models(context: Context) -> dict[str, Any]:
                 "loaded_on": holders(status_now, model["name"]),
             }
             for model in tags.get("models") or ()
-        ]
+        ],
     }
 
 

@@ -128,7 +128,9 @@ def test_a_reason_is_shown_without_what_a_terminal_would_obey() -> None:
 def test_no_gpu_no_request_no_model_and_no_operation_are_said_in_words() -> None:
     assert show.gpus({"gpus": []}, 80) == ["there is no GPU: the children run on the CPU"]
     assert show.requests({"requests": [], "waiting": 0}, 80) == ["nothing is in flight"]
-    assert show.models({"models": [], "pulls": [], "wanted": []}, 80) == ["there are no models: get one with ollamactl pull MODEL"]
+    assert show.models({"models": [], "pulls": [], "wanted": []}, 80) == [
+        "there are no models: get one with ollamactl pull MODEL"
+    ]
     assert show.operations({"operations": []}, 80) == ["no long operation has run"]
 
 
