@@ -17,8 +17,12 @@ def ollamad() -> int:
 def ollamactl() -> int:
     """`ollamactl`; gives its exit code."""
     with _interruptible():
+        from ollamad.cli.ctl.errors import INTERRUPTED  # noqa: PLC0415 - see above
         from ollamad.cli.ctl.main import main  # noqa: PLC0415 - see above
-    return main()
+    try:
+        return main()
+    except KeyboardInterrupt:  # a second one, while the first was being answered
+        return INTERRUPTED
 
 
 @contextmanager

@@ -102,7 +102,8 @@ class Devices:
     async def freed(self, held: Holding, timeout_s: float) -> None:
         """Return when that is free, when it takes too long, or when nothing will tell."""
         if await self._telemetry.freed(held, timeout_s) is Freed.NOT_YET:
-            log.warning("vram not freed", gpus=list(held.used_bytes), waited_s=timeout_s)
+            advice = "nvidia-smi shows who still has it; it is waited for no longer"
+            log.warning("vram not freed", gpus=list(held.used_bytes), waited_s=timeout_s, advice=advice)
 
 
 def _group(pid: int) -> int | None:

@@ -42,8 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return DONE if any(vars(options).get(name) for name in ENDLESS) else INTERRUPTED
     except BrokenPipeError:  # who read our output, such as head, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return _unheard()
+    except OSError as error:  # it goes to a full disk; what a socket says is a CommandError
+        print(f"ollamactl: the output can't be written: {error.strerror}", file=sys.stderr)
+        return _unheard()
+
+
+def _unheard() -> int:
+    """Fail, and let what is still to be written at the exit go nowhere, so that this does not fail as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def _tell_of_another_version(context: Context) -> None:

@@ -41,3 +41,26 @@ def test_an_interrupt_that_is_ignored_stays_so() -> None:
     outcome = interrupted("ollamad", "aiohttp", "signal.signal(signal.SIGINT, signal.SIG_IGN)")
     assert (outcome.returncode, outcome.stderr) == (0, "")
     assert outcome.stdout.startswith("ollamad ")
+
+
+def test_a_second_interrupt_while_the_first_is_answered_is_no_traceback() -> None:
+    code = """
+import sys
+from ollamad.cli import entry
+from ollamad.cli.ctl import main as ctl
+
+def twice(options):
+    class Interrupts:
+        def write(self, text):
+            raise KeyboardInterrupt
+        def flush(self):
+            pass
+    sys.stderr = Interrupts()
+    raise KeyboardInterrupt
+
+ctl.context_of = twice
+sys.argv[1:] = ["status"]
+sys.exit(entry.ollamactl())
+"""
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (130, "", "")

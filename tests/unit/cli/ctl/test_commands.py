@@ -331,6 +331,13 @@ async def test_a_pull_that_fails_is_1(here: Face) -> None:
     assert (code, err) == (1, "ollamactl: pull model manifest: file does not exist\n")
 
 
+async def test_a_full_disk_under_its_output_is_told_without_a_traceback(here: Face) -> None:
+    command = f"'{sys.executable}' -m ollamad.cli.ctl.main --socket '{here.path}' status > /dev/full"
+    process = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (1, b"ollamactl: the output can't be written: No space left on device\n")
+
+
 async def test_what_is_so_already_is_not_told_as_if_it_had_been_done(here: Face) -> None:
     await here.ctl("drain", "gpu0")
     assert (await here.ctl("drain", "gpu0"))[1] == "gpu0 is drained already\n"
