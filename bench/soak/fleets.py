@@ -38,6 +38,7 @@ TABLES: Final[dict[str, dict[str, Any]]] = {
         "runner_grace_s": 0.5,
         "wedges_max": 100,
     },
+    "ollama": {"start_timeout_s": 15},  # one that is frozen as it starts is found so
     "proxy": {"ready_wait_s": 120, "attempts_max": 8},
     "routing": {"wait_max_s": 120},
     "log": {"level": "info", "format": "json"},
@@ -108,11 +109,12 @@ async def simulated(folder: Path) -> AsyncIterator[Fleet]:
     driver = FakeDriver.create(
         folder / "nvml-state", [FakeGpu(total_bytes=24 * GIB) for _ in range(GPUS)], library=library
     )
+    ports = BASE_PORT + 25
     env = {"SIM_RUNNERS": "1", "SIM_LOAD_FIXED_S": "0.2", "SIM_DECODE_FIXED_S": "0.005", "SIM_START_S": "0.1"}
     tables = {
         **TABLES,
         "gpus": GPU_TABLE,
-        "ollama": {"num_parallel": 4, "max_loaded_models": 2, "base_port": BASE_PORT + 25, "env": env},
+        "ollama": {**TABLES["ollama"], "num_parallel": 4, "max_loaded_models": 2, "base_port": ports, "env": env},
     }
     words = dict.fromkeys(SIM_MODELS, SIM_WORDS)
     async with Daemons(folder).run(program_in(folder), tables, store=store.folder, env=driver.env()) as daemon:
