@@ -16,6 +16,10 @@ from ollamad.routing.snapshot import ChildView, Snapshot
 ALMOST: Final = 0.1
 """A load that takes longer than expected is taken to need this share of its time still."""
 
+STUCK: Final = 4.0
+"""Where no slot of a full runner has freed for this many times as long as a request usually holds one, usually says
+nothing: a runner may be wedged, or keep for ever the slot of a client that left, as Ollama 0.9.3 does now and then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -74,9 +78,12 @@ class Case:
 
     def source(self, child: ChildView, standing: Standing) -> Source:
         """The slots of a child that has the model, or is loading it, as those who wait see them."""
-        slots = self.slots(child)
-        per_s = slots / self.service_s(child)
-        return Source(self.load_left_s(child), slots, per_s) if standing is Standing.LOADING else Source(0.0, 0, per_s)
+        slots, service_s = self.slots(child), self.service_s(child)
+        if standing is Standing.LOADING:
+            return Source(self.load_left_s(child), slots, slots / service_s)
+        now_s = self.snapshot.taken_at_s
+        still_s = now_s - self.memory.used_s.get((child.id, child.life, self.model), now_s)
+        return Source(0.0, 0, slots / service_s if still_s < STUCK * service_s else 1 / still_s)
 
     def terms(
         self,

@@ -21,7 +21,8 @@ class Source(NamedTuple):
 def expected_wait_s(place: int, sources: Iterable[Source]) -> float:
     """When the request at `place` (0 is the head) gets a slot; infinity without a source.
 
-    A fluid estimate: ages of the requests under way are not used, as the time that is left to one says little.
+    A fluid estimate: ages of the requests under way are not used, as the time that is left to one says little; only
+    where none has ended for long, the rates that are given are low.
     """
     needed = place + 1.0
     now_s, per_s = 0.0, 0.0

@@ -129,6 +129,18 @@ def test_what_needs_no_runner_is_sent_at_once_and_says_why(
     assert decision.reason.startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("still_s", "wait_s"),
+    [(0.0, 1.0), (7.9, 1.0), (8.0, 8.0), (100.0, 100.0)],  # it answers in 2 s, two at a time
+)
+def test_a_runner_of_which_no_slot_has_freed_for_long_is_expected_to_go_on_so(still_s: float, wait_s: float) -> None:
+    known = learned()
+    known.used_s["full", FULL.life, M] = NOW_S - still_s
+    found = decide(ASKED, fleet(FULL, COLD), known, 0.0, thorough=True)
+    assert next(terms.wait_s for terms in found.candidates if terms.child == "full") == wait_s
+    assert (found.verdict is Verdict.LOAD) is (wait_s > 4.0)  # where the other loads it in 4 s
+
+
 def test_a_refusal_says_that_there_is_no_child() -> None:
     decision = decide(RUN, fleet(), learned(), 0.0)
     assert (decision.verdict, decision.reason) == (Verdict.REFUSE, "no child can take it")
