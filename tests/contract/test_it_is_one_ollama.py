@@ -26,6 +26,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 UNLOAD_S = 5.0
 """Far longer than it takes, and far shorter than any keep-alive."""
+ONE_THREAD = {"num_thread": 1}
+"""Threads of several runners at work spin, waiting for each other's cores."""
 GO = [{"role": "user", "content": "go"}]
 
 
@@ -105,7 +107,7 @@ async def test_events_end_with_done(api: Api) -> None:
 
 
 async def test_streams_at_once_are_each_whole(api: Api) -> None:
-    streams = (api.generate(options={"num_predict": 50 + number}) for number in range(8))
+    streams = (api.generate(options={"num_predict": 50 + number, **ONE_THREAD}) for number in range(8))
     for number, records in enumerate(await asyncio.gather(*streams)):
         assert text_of(records) == recitation(WORDS, 50 + number)
 
@@ -121,7 +123,7 @@ async def test_a_request_without_a_prompt_loads_and_the_model_is_listed(api: Api
 
 async def test_one_request_to_unload_is_enough(api: Api) -> None:
     await api.unload()
-    options = {"num_predict": 300, "num_thread": 1}  # threads of several runners spin, waiting for each other's cores
+    options = {"num_predict": 300, **ONE_THREAD}
     await asyncio.gather(*(api.generate(options=options) for _ in range(2 * api.target.children)))
     assert "recite:latest" in await api.loaded()
     status, records = await api.post("/api/generate", {"model": "recite", "keep_alive": 0})
@@ -164,7 +166,9 @@ async def test_a_model_goes_when_its_keep_alive_is_over(api: Api) -> None:
     await until(gone)
 
 
-async def test_who_leaves_a_stream_holds_up_nobody(api: Api) -> None:
+async def test_who_leaves_a_stream_holds_up_nobody(api: Api, request: pytest.FixtureRequest) -> None:
+    if request.node.callspec.params["target"].startswith("newer-"):
+        pytest.skip("a bare Ollama 0.9.3 now and then never gives back the slot of a client that left")
     for _ in range(2 * api.target.children):
         async with api.session.post("/api/generate", json={"model": "recite", "prompt": "go"}) as endless:
             await endless.content.readline()
