@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Protocol
 
@@ -66,6 +67,10 @@ class Reads:
 
     async def _listed(self, incoming: web.Request, kind: Kind) -> web.StreamResponse:
         said, _ = await self._all(incoming)
+        if (
+            incoming.method == "HEAD"
+        ):  # with its length and no body: the end of a chunked one would be taken for an answer
+            said = [replace(answer, chunked=False) for answer in said]
         good = [answer for answer in said if answer.ok]
         if not good:
             return said[0].response()

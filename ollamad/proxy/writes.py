@@ -9,13 +9,15 @@ from http import HTTPStatus
 import aiohttp
 import structlog
 from aiohttp import web
+from multidict import CIMultiDict
 
 from ollamad.errors import NoAnswer, Refusal
 from ollamad.fleet.changes import Leases
+from ollamad.fleet.dispatcher import Lease
 from ollamad.fleet.synchronizer import Synchronizer
 from ollamad.ollama.names import Name, parse
 from ollamad.ollama.routes import Kind
-from ollamad.proxy.asking import QUEUE_HEADER, ask, ask_all
+from ollamad.proxy.asking import CHILD_HEADER, QUEUE_HEADER, Said, ask, ask_all
 from ollamad.proxy.body import streamed
 from ollamad.proxy.fields import digests_in, fields, model_field, text_field, wants_stream
 from ollamad.proxy.lines import Lines
@@ -118,7 +120,7 @@ class Writes:
         changes = self._synchronizer.changes
         async with changes.holding(name.key), changes.child() as lease:
             elsewhere = await self._synchronizer.where(name.key)
-            said = await ask(self._session, lease.child, lease.base_url, incoming, body)
+            said = await self._deleted(name, lease, incoming, body, there=bool(elsewhere))
             if not said.ok and not (elsewhere and said.status == HTTPStatus.NOT_FOUND):
                 return said.response()
             settled = await self._synchronizer.settle(name.key, delete=True)
@@ -127,6 +129,18 @@ class Writes:
             log.error("model not deleted everywhere", model=name.short, problems=settled.problems)
             return error_response(incoming.path, 500, f"{name.short} is not deleted everywhere: {trouble}")
         return said.response() if said.ok else web.Response()
+
+    async def _deleted(self, name: Name, lease: Lease, incoming: web.Request, body: bytes, *, there: bool) -> Said:
+        """What the child says. One that deleted it and died before it could say so has done it: another knows of none.
+
+        Raises NoAnswer where it may still be done by another.
+        """
+        try:
+            return await ask(self._session, lease.child, lease.base_url, incoming, body)
+        except NoAnswer:
+            if not there or await self._synchronizer.where(name.key):
+                raise
+            return Said(lease.child, HTTPStatus.OK, CIMultiDict({CHILD_HEADER: lease.child}), b"")
 
     async def _blob(self, incoming: web.Request, body: bytes | None) -> web.StreamResponse:
         """An upload, or the question whether it is needed: to the child that makes models now."""

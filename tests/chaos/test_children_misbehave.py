@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.support.daemon import Daemons, alive, send_signal, until
 from tests.support.orders import odd
+from tests.support.simulated import MODEL
 
 
 async def test_a_child_that_exits_at_once_is_retried_with_backoff_while_its_sibling_serves(
@@ -118,3 +119,18 @@ async def test_requests_right_after_a_death_are_all_served(daemons: Daemons, odd
             async with session.post("/api/generate", json={}) as answer:
                 assert answer.status == 200
         await daemon.until_ready(2)
+
+
+async def test_a_delete_whose_child_dies_with_the_last_word_on_its_lips_is_done_and_said_to_be(
+    daemons: Daemons, odd_ollama: Path, orders: Path, sim_store: Path
+) -> None:
+    (orders / "all.last-deed").touch()
+    async with daemons.run(odd_ollama, odd(orders), store=sim_store) as daemon:
+        await daemon.until_ready(2)
+        async with aiohttp.ClientSession(daemon.base_url) as session:
+            async with session.delete("/api/delete", json={"model": MODEL}) as answer:
+                assert (answer.status, await answer.read()) == (200, b"")
+            await until(lambda: daemon.said("child died"), daemon.explain)
+            (orders / "all.last-deed").unlink()
+            async with session.delete("/api/delete", json={"model": MODEL}) as answer:
+                assert answer.status == 404, "there was one to delete"

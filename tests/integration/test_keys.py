@@ -83,8 +83,10 @@ async def test_each_api_s_clients_are_refused_in_their_own_words(
 async def test_not_even_the_length_of_a_list_tells_of_models_that_a_key_is_not_for(
     daemons: Daemons, sim_ollama: Path, two_models: Path
 ) -> None:
+    for number in range(20):  # a list so long that a child sends it in chunks
+        write_model(Store(two_models), f"{MODEL}-{number}", Shape(size_bytes=1024**3))
     async with closed(daemons, sim_ollama, two_models) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
-        for arguments in (("all",), ("some", "--model", MODEL)):
+        for arguments in (("some", "--model", MODEL), ("more", "--model", f"{MODEL}*")):
             headers = {"X-Api-Key": await make(daemon, *arguments)}
             async with (
                 session.get("/api/tags", headers=headers) as whole,

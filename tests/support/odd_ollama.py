@@ -19,6 +19,7 @@ Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<
     short       end a stream as if it were whole, without its last record
     hold        put that death off until the order is taken back
     flood       print 4 MiB on starting, some of it in one line
+    last-deed   delete the model that is to be deleted, then die without a word
 """
 
 from __future__ import annotations
@@ -147,6 +148,15 @@ async def echo(request: web.Request) -> web.Response:
     )
 
 
+async def delete(request: web.Request) -> web.Response:
+    name = (await request.json())["model"]
+    manifest = Path(os.environ["OLLAMA_MODELS"]) / "manifests/registry.ollama.ai/library" / name / "latest"
+    if ordered("last-deed") and manifest.exists():
+        manifest.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return web.json_response({"error": f"model '{name}' not found"}, status=404)
+
+
 async def size(request: web.Request) -> web.Response:
     """How much arrived, none of it kept."""
     total = 0
@@ -170,6 +180,7 @@ def main() -> None:
     for path in ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/messages"):
         application.router.add_post(path, infer)
     application.router.add_post("/api/blobs/{digest}", size)
+    application.router.add_delete("/api/delete", delete)
     application.router.add_route("*", "/{path:.*}", echo)
     while ordered("idle"):
         time.sleep(0.01)
