@@ -44,6 +44,11 @@ def test_another_version_is_told_only_where_it_is_one() -> None:
     assert told.startswith(f"the daemon is ollamad 1.2.3, this command {__version__}")
 
 
+def test_what_concerns_no_single_child_is_told_below_all() -> None:
+    told = show.children(document(child("gpu0"), notes=("the disk is nearly full",)), None)
+    assert told[-2:] == ["", "the disk is nearly full"]
+
+
 def test_a_narrow_terminal_cuts_models_not_figures() -> None:
     lines = show.children(document(), 70)
     assert all(len(line) <= 70 for line in lines[:3])
