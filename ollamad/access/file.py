@@ -6,6 +6,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -63,6 +64,8 @@ def write_keys(path: Path, keys: Mapping[str, Key]) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
         raise OperationFailed(f"{path} can't be written: {error.strerror}; no key has changed") from error
 
 

@@ -226,7 +226,7 @@ def _unusable(path: Path) -> str | None:
 
 
 def _what_then(at: Path, path: Path) -> str:
-    """What to do about a directory that can't be written; a service's sandbox shuts more than a shell of its user's."""
+    """What to do about a directory that can't be written; a service's sandbox shuts more than its user's shell."""
     if "INVOCATION_ID" in os.environ:  # by systemd.exec(5), which says so to what it runs
         if any(path.is_relative_to(top) for top in HOMES):
             return f"; a service sees no homes: `systemctl edit ollamad`, ProtectHome=no and ReadWritePaths={path}"

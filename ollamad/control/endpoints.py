@@ -52,6 +52,7 @@ class Endpoint:
 FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON object a line, until the end")
 DETACH: Final = Parameter("detach", "1: answer 202 at once with the operation's id, instead of its progress")
 DRY_RUN: Final = Parameter("dry_run", "1: only say what would be taken away")
+NOW: Final = Parameter("now", "1: also what changed within models.prune_grace_s")
 MODEL: Final = Parameter("model", "the model's name", is_flag=False, is_required=True)
 INSECURE: Final = Parameter("insecure", "1: from a registry without TLS, or whose certificate nobody vouches for, too")
 ON: Final = Parameter("child", "the children, with commas between them", is_flag=False)
@@ -180,7 +181,7 @@ ENDPOINTS: Final = (
         "prune",
         "Take away what no model needs",
         changes=True,
-        query=(DETACH, DRY_RUN),
+        query=(DETACH, DRY_RUN, NOW),
         errors=(NOT_NOW,),
         answer=Answer.STREAM,
     ),

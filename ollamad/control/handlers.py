@@ -134,9 +134,9 @@ class Handlers:
 
     async def prune(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/prune`."""
-        dry_run = _flag(request, "dry_run", "detach")
-        work = functools.partial(self._services.operations.prune, dry_run=dry_run)
-        return await self._start(request, "prune", work, detached=_flag(request, "detach", "dry_run"))
+        dry_run, now = _flag(request, "dry_run", "detach", "now"), _flag(request, "now", "dry_run", "detach")
+        work = functools.partial(self._services.operations.prune, dry_run=dry_run, now=now)
+        return await self._start(request, "prune", work, detached=_flag(request, "detach", "dry_run", "now"))
 
     async def keys(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/keys`."""

@@ -63,8 +63,8 @@ class Operations(Protocol):
     async def sync(self, tell: Tell) -> None:
         """Make all stores equal."""
 
-    async def prune(self, tell: Tell, *, dry_run: bool) -> None:
-        """Take away what no model needs; with `dry_run` only say what that is."""
+    async def prune(self, tell: Tell, *, dry_run: bool, now: bool) -> None:
+        """Take away what no model needs; with `dry_run` only say what that is, with `now` also what is young."""
 
 
 class Demo(Protocol):

@@ -19,6 +19,7 @@ from ollamad.fleet.devices import Devices
 from ollamad.fleet.difference import in_force
 from ollamad.fleet.dispatcher import Dispatcher, Lease
 from ollamad.fleet.happenings import of_gpu
+from ollamad.fleet.notices import Notices
 from ollamad.fleet.outfit import Outfit
 from ollamad.fleet.pauses import Pauses
 from ollamad.fleet.plan import ChildPlan
@@ -79,9 +80,12 @@ class Fleet:
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
         self._sight = Sight(Sources(self._dispatcher, self.replicas, devices, program), self._children)
-        self.synchronizer = Synchronizer(config.models, self, lambda: tuple(self._children), session, self.tallies.sync)
         self.shaping = asyncio.Lock()
         """Held by whoever adds and removes children."""
+        self.notices = Notices()
+        self.synchronizer = Synchronizer(
+            config.models, self, lambda: tuple(self._children), session, self.tallies.sync, self.notices
+        )
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._ending = asyncio.Event()
@@ -254,7 +258,8 @@ class Fleet:
         children = tuple(
             msgspec.structs.replace(child, streams=self._dispatcher.streams(child.id)) for child in bare.children
         )
-        return replace(bare, children=children, others=self._sight.others(self.gpus, bare.taken_at_s), derived={})
+        others = self._sight.others(self.gpus, bare.taken_at_s)
+        return replace(bare, children=children, others=others, notes=self.notices.texts, derived={})
 
     def _returned(self, lease: Lease) -> None:
         """A request has ended: what its silences tell is learned."""

@@ -66,6 +66,8 @@ class PruneReport:
     files: tuple[str, ...]
     disk_bytes: int
     """What the files take on the disk; hard links of one file count once."""
+    spared: int = 0
+    """Files that nothing needs either, but that changed too short a time ago."""
 
 
 @dataclass(frozen=True, slots=True)

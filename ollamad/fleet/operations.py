@@ -12,9 +12,10 @@ import structlog
 
 from ollamad.config import Config
 from ollamad.config.load import did_you_mean
-from ollamad.errors import NoAnswer, OperationFailed, Refusal, UnknownChild, reason_in
+from ollamad.errors import ConfigError, NoAnswer, OperationFailed, Refusal, StartError, UnknownChild, reason_in
 from ollamad.fleet.child import Child
 from ollamad.fleet.fleet import Fleet
+from ollamad.fleet.notices import CONFIGURATION
 from ollamad.fleet.reload import reload
 from ollamad.fleet.rolling import Tell, rolling_restart
 from ollamad.fleet.tape import Missed
@@ -90,8 +91,16 @@ class Operations:
         """
         with self._reloading():
             async with self._alone("a reload"):
-                config = await asyncio.to_thread(self._reread)
-                await reload(self._fleet, config, self._applied, tell)
+                try:
+                    config = await asyncio.to_thread(self._reread)
+                    await reload(self._fleet, config, self._take, tell)
+                except (ConfigError, StartError) as error:
+                    self._fleet.notices.tell(CONFIGURATION, _refused(error))
+                    raise
+
+    def _take(self, config: Config) -> None:
+        self._fleet.notices.tell(CONFIGURATION, None)
+        self._applied(config)
 
     def explain(self, model: str) -> Mapping[str, object]:
         """What would be decided now on a request for this model, and how each child stands to it."""
@@ -169,12 +178,17 @@ class Operations:
         if report.problems:
             raise OperationFailed("; ".join(report.problems))
 
-    async def prune(self, tell: Tell, *, dry_run: bool) -> None:
-        """Take away what no model needs; with `dry_run` only say what that is. Raises StoreError."""
-        report = await self._fleet.synchronizer.prune(dry_run=dry_run)
+    async def prune(self, tell: Tell, *, dry_run: bool, now: bool) -> None:
+        """Take away what no model needs; with `dry_run` only say what that is. Raises StoreError.
+
+        What changed within `models.prune_grace_s` is spared, but for `now`.
+        """
+        report = await self._fleet.synchronizer.prune(dry_run=dry_run, grace_s=0.0 if now else None)
         for file in report.files:
             tell({"step": "would delete" if dry_run else "deleted", "file": file})
-        tell({"step": "pruned", "dry_run": dry_run, "files": len(report.files), "disk_bytes": report.disk_bytes})
+        spared = {"spared": f"{report.spared}, too young: --now takes them too"} if report.spared else {}
+        facts = {"dry_run": dry_run, "files": len(report.files), "disk_bytes": report.disk_bytes, **spared}
+        tell({"step": "pruned", **facts})
 
     def _child(self, name: str) -> Child:
         child = self._fleet.children.get(name)
@@ -192,6 +206,13 @@ class Operations:
             yield
         finally:
             self._busy_with = None
+
+
+def _refused(error: ConfigError | StartError) -> str:
+    """A configuration that can't be used, as long as it lies there."""
+    problems = [str(problem) for problem in error.problems] if isinstance(error, ConfigError) else [str(error)]
+    more = f" and {len(problems) - 1} more, `ollamad check` tells them" if len(problems) > 1 else ""
+    return f"the new configuration was refused, the one before is in force until a restart: {problems[0]}{more}"
 
 
 def _pulled(record: Record) -> dict[str, object]:

@@ -29,6 +29,9 @@ Options = Mapping[str, object]
 
 LOOK_S: Final = 60.0
 BUSY_RETRY_S: Final = 60
+NO_ROOM: Final = "no space left on device"
+"""As Ollama says it."""
+ROOM_AGAIN: Final = "; what has come is kept for the next pull: make room for the rest, or `ollamactl prune --now`"
 
 
 class Settle(Protocol):
@@ -100,6 +103,7 @@ class Pulls:
         changes: Changes,
         session: aiohttp.ClientSession,
         settle: Settle,
+        need_room: Callable[[], Awaitable[None]],
         *,
         attempts_max: int,
         pulls_max: int,
@@ -107,6 +111,7 @@ class Pulls:
         self._changes = changes
         self._session = session
         self._settle = settle
+        self._need_room = need_room
         self._attempts_max = attempts_max
         self._pulls_max = pulls_max
         self._mail: asyncio.Queue[Pull] = asyncio.Queue()
@@ -154,6 +159,7 @@ class Pulls:
     async def _run(self, pull: Pull) -> None:
         log.info("pull begins", model=pull.name.short)
         try:
+            await self._need_room()
             async with self._changes.holding(pull.name.key):
                 pull.end(await self._attempts(pull))
         except Refusal as refusal:
@@ -164,7 +170,10 @@ class Pulls:
             pull.end(failed("the pull was given up; ask again, what has come is kept"))
             self._open = {key: other for key, other in self._open.items() if other is not pull}
             why = pull.outcome.error if isinstance(pull.outcome, Record) else str(pull.outcome)
-            log.info("pull ended", model=pull.name.short, error=why or None)
+            if why:
+                log.warning("pull ended", model=pull.name.short, error=why)
+            else:
+                log.info("pull ended", model=pull.name.short)
 
     async def _attempts(self, pull: Pull) -> Record:
         """Pull until it is there, whole: a child that dies in between costs nothing but time."""
@@ -177,7 +186,7 @@ class Pulls:
                 log.warning("pull goes on elsewhere", model=pull.name.short, reason=why)
                 continue
             if last.error:
-                return last
+                return failed(f"{last.error}{ROOM_AGAIN}") if NO_ROOM in last.error else last
             settled = await self._settle(pull.name.key, lambda effort: _tell_copy(pull, effort))
             if settled.everywhere:
                 return last

@@ -20,8 +20,10 @@ import structlog
 from ollamad.config.schema import Models
 from ollamad.fleet.changes import Changes, Leases
 from ollamad.fleet.models_view import CopyView, ModelsView, PruneReport, PullView, SyncReport
+from ollamad.fleet.notices import Notices
 from ollamad.fleet.places import remember_mode, stores
 from ollamad.fleet.pulls import Options, Pull, Pulls
+from ollamad.fleet.room import Room
 from ollamad.fleet.tallies import SyncTally
 from ollamad.fleet.wanted import Wanted
 from ollamad.fleet.workers import Workers
@@ -48,6 +50,7 @@ class Synchronizer:
         children: Callable[[], Sequence[str]],
         session: aiohttp.ClientSession,
         tally: SyncTally,
+        notices: Notices,
     ) -> None:
         """`children` gives their names as they are now, the first of them the primary."""
         self._tally = tally
@@ -63,10 +66,12 @@ class Synchronizer:
             models.remember_deleted_days * DAY_S,
         )
         self._look_up_stores()
+        self.room = Room(self._workers, self._roots, models.disk_free_min_bytes, notices)
         self._pulls = Pulls(
             self.changes,
             session,
             self.settle,
+            self.room.need,
             attempts_max=models.pull_attempts_max,
             pulls_max=models.pulls_max,
         )
@@ -91,6 +96,7 @@ class Synchronizer:
         try:
             await self._workers.do(self._rounds.clear)
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.room.run(), name="room")
                 tasks.create_task(self._pulls.run(), name="pulls")
                 tasks.create_task(self._wanted.run(), name="wanted models")
                 tasks.create_task(self._keep_equal(), name="synchronizer")
@@ -181,11 +187,12 @@ class Synchronizer:
         """Take away what nobody needs. Raises StoreError where a change is under way, or a manifest can't be read."""
         grace_s = self._models.prune_grace_s if grace_s is None else grace_s
         async with self.changes.alone():
-            roots = [store.root for store in self._rounds.stores if store.role is Role.FULL]
-            waste = [found for root in roots for found in await self._workers.do(find_waste, root, grace_s, _now_s())]
+            found = [each for root in self._roots() for each in await self._workers.do(find_waste, root, 0.0, _now_s())]
+            waste = [each for each in found if each.age_s >= grace_s]
             if not dry_run:
                 await self._workers.do(remove_waste, waste)
-        report = PruneReport(dry_run, tuple(str(found.path) for found in waste), disk_bytes(waste))
+        spared = len(found) - len(waste)
+        report = PruneReport(dry_run, tuple(str(each.path) for each in waste), disk_bytes(waste), spared)
         log.info("pruned", dry_run=dry_run, files=len(report.files), disk_bytes=report.disk_bytes)
         return report
 
@@ -201,6 +208,9 @@ class Synchronizer:
             preload=self._wanted.preload,
             sync=self._last,
         )
+
+    def _roots(self) -> list[Path]:
+        return [store.root for store in self._rounds.stores if store.role is Role.FULL]
 
     def _look_up_stores(self) -> None:
         """Children come and go with GPUs and reloads, and a store that was in use before becomes a follower."""

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import aiohttp
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from ollamad.errors import NoAnswer, Refusal
@@ -89,6 +89,8 @@ class Writes:
         """A create or a push: the child's own progress, and of a create the last word when all children have it."""
         found = fields(body)
         source = parse(text_field(found, "from")) if changes else name
+        if changes:
+            await self._synchronizer.room.need()
         async with self._synchronizer.changes.holding(name.key), self._synchronizer.changes.child() as lease:
             await self._synchronizer.bring(lease.child, [source] if source else [], digests_in(body))
             lines = Lines(incoming, streams=wants_stream(found), child=lease.child)
@@ -102,6 +104,7 @@ class Writes:
             return await lines.end()
 
     async def _copy(self, incoming: web.Request, name: Name, source: Name | None, body: bytes) -> web.StreamResponse:
+        await self._synchronizer.room.need()
         keys = (name.key, *([source.key] if source else []))
         async with self._synchronizer.changes.holding(*keys), self._synchronizer.changes.child() as lease:
             await self._synchronizer.bring(lease.child, [source] if source else [])
@@ -146,6 +149,8 @@ class Writes:
         """An upload, or the question whether it is needed: to the child that makes models now."""
         digest = digest_hex(incoming.path.removeprefix("/api/blobs/"))
         changes = self._synchronizer.changes
+        if incoming.method == hdrs.METH_POST:
+            await self._synchronizer.room.need()
         async with changes.holding(), changes.child() as lease:
             if digest:
                 await self._synchronizer.bring(lease.child, digests=[digest])

@@ -143,6 +143,8 @@ class Snapshot:
     """The daemon is on its way out: nothing new is taken."""
     others: tuple[GpuView, ...] = ()
     """The machine's GPUs that have no child; only for those who look, routing has no use for them."""
+    notes: tuple[str, ...] = ()
+    """What an operator should know, and no single child shows; only for those who look."""
     derived: dict[tuple[str, ...], float] = field(default_factory=dict, compare=False, repr=False)
     """What was worked out from it already, by whoever did; it can't change while the snapshot does not."""
 

@@ -31,9 +31,9 @@ def _notes(snapshot: Snapshot) -> list[str]:
     """What an operator should know, and no single child shows."""
     versions = {child.id: child.version for child in snapshot.children if child.version}
     if len(set(versions.values())) <= 1:
-        return []
+        return list(snapshot.notes)
     told = ", ".join(f"{child} {version}" for child, version in versions.items())
-    return [f"the children's Ollamas differ ({told}); clients are told the lowest version"]
+    return [*snapshot.notes, f"the children's Ollamas differ ({told}); clients are told the lowest version"]
 
 
 def is_ready(snapshot: Snapshot) -> bool:

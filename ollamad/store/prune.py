@@ -30,6 +30,8 @@ class Waste:
     """What it takes on the disk: less than its size where it is sparse."""
     identity: tuple[int, int]
     """Device and inode: hard links of one file take its bytes once."""
+    age_s: float
+    """Since it, or another part of the same download, was last written to."""
 
 
 def find_waste(root: Path, grace_s: float, now_s: float) -> tuple[Waste, ...]:
@@ -53,6 +55,7 @@ def find_waste(root: Path, grace_s: float, now_s: float) -> tuple[Waste, ...]:
             partial=blob_of_file(name) is None,
             disk_bytes=facts.st_blocks * BLOCK_BYTES,
             identity=(facts.st_dev, facts.st_ino),
+            age_s=now_s - touched_s[name.partition("-partial")[0]],
         )
         for name, facts in sorted(files.items())
         if name not in needed and now_s - touched_s[name.partition("-partial")[0]] >= grace_s

@@ -115,6 +115,17 @@ async def test_a_real_daemon_is_shown_live_and_its_end_as_stale(
         await daemon.stop()
         await expect(shown.locator("#live")).to_have_text("stale: no news from ollamad")
         await expect(shown.locator("body.stale")).to_have_count(1)
+        await expect(shown.locator("#figures")).to_have_css("opacity", "0.45")
+        await expect(shown).to_have_title("⚠ ollamad: no news")
+
+
+async def test_what_concerns_no_single_child_stands_above_all(chromium: Path) -> None:
+    async with served(1) as fleet, seen(chromium, fleet.url, width=360) as shown:
+        await expect(shown.locator("#notes")).to_be_hidden()
+        fleet.show.notes = (f"the disk is nearly full {HOSTILE}",)
+        await expect(shown.locator("#notes li")).to_have_text(fleet.show.notes[0])
+        fleet.show.notes = ()
+        await expect(shown.locator("#notes")).to_be_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -203,6 +203,36 @@ async def test_a_reload_of_a_wrong_file_changes_nothing_and_says_why(
         assert "ollama.num_parallel = 0" in over["problems"][0]
         assert over["operation"].startswith("reload-"), "and it can be asked for again"
         assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1}
+        (note,) = (await daemon.status())["notes"]
+        assert note.startswith("the new configuration was refused")
+        assert "ollama.num_parallel = 0" in note
+        assert note in (await ollamactl("--socket", str(daemon.control), "status"))[1]
+        _change(daemon, "ollama", num_parallel=1)
+        await _reload(daemon)
+        assert (await daemon.status())["notes"] == []
+
+
+async def test_on_a_disk_that_is_nearly_full_models_are_served_and_not_changed(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    config = odd(orders)
+    config["models"] = {**config.get("models", {}), "disk_free_min_bytes": 2**50}
+    async with daemons.run(odd_ollama, config) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
+        await daemon.until_ready(2)
+        refusals = set()
+        for path, body in (
+            ("/api/copy", b'{"source": "m", "destination": "n"}'),
+            ("/api/create", b'{"model": "n", "from": "m"}'),
+            (f"/api/blobs/sha256:{'0' * 64}", b"blob"),
+        ):
+            async with session.post(path, data=body) as answer:
+                assert answer.status == 500
+                refusals.add((await answer.json())["error"])
+        async with session.post("/api/generate", json={}) as answer:
+            assert answer.status == 200
+        (note,) = (await daemon.status())["notes"]
+        assert refusals == {note}
+        assert "is nearly full" in note
 
 
 def _upgrade(program: Path) -> None:

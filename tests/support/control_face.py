@@ -140,8 +140,8 @@ class Puppets:
         self._raise()
         tell({"step": "synchronized", "models": 3})
 
-    async def prune(self, tell: Tell, *, dry_run: bool) -> None:
-        tell({"step": "would delete" if dry_run else "deleted", "files": 2})
+    async def prune(self, tell: Tell, *, dry_run: bool, now: bool) -> None:
+        tell({"step": "would delete" if dry_run else "deleted", "files": 3 if now else 2})
 
     async def reload(self, tell: Tell) -> None:
         self._raise()

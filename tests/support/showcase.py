@@ -31,12 +31,13 @@ class Showcase:
     gpus: int = 16
     waiting: int = 3
     stopping: bool = False
+    notes: tuple[str, ...] = ()
     tallies: Tallies = field(default_factory=lambda: Tallies(models_max=10, requests_kept=50, events_kept=50))
 
     def look(self) -> Snapshot:
         """The snapshot of the moment."""
         children = tuple(self._child(index) for index in range(self.gpus)) or (_cpu_child(self.now_s),)
-        return Snapshot(self.now_s, children, waiting=self.waiting, stopping=self.stopping)
+        return Snapshot(self.now_s, children, waiting=self.waiting, stopping=self.stopping, notes=self.notes)
 
     def fill(self) -> None:
         """Let there have been requests, deaths and events."""

@@ -80,7 +80,10 @@ def sync(context: Context) -> int:
 
 def prune(context: Context) -> int:
     """What no model needs taken away."""
-    return _follow(context, context.control.stream("POST", f"/v1/prune?dry_run={int(context.options.dry_run)}"))
+    asked = f"dry_run={int(context.options.dry_run)}"
+    if context.options.now:  # an older daemon does not know it, and need not
+        asked += "&now=1"
+    return _follow(context, context.control.stream("POST", f"/v1/prune?{asked}"))
 
 
 def operations(context: Context) -> int:

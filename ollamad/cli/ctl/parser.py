@@ -126,6 +126,7 @@ def _modelling(commands: Subparsers) -> None:
     _command(commands, "sync", "change:sync", "make the stores of all children equal, now")
     prune = _command(commands, "prune", "change:prune", "delete what no model needs: blobs, and what pulls have left")
     _flag(prune, "--dry-run", "only say what would be deleted")
+    _flag(prune, "--now", "also what changed within models.prune_grace_s, such as what a broken off pull has left")
     rm = _command(commands, "rm", "models:rm", "delete a model")
     _named(rm, "model", MODELS, "the model")
 

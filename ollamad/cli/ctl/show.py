@@ -241,9 +241,9 @@ def _models_of(child: Document) -> Iterator[str]:
 
 
 def _notes(status: Document) -> list[str]:
-    """What an operator should know of each child that does not fit into its line, and of no child."""
-    found = [f"{child['id']}: {note}" for child in status["children"] for note in _notes_on(child)]
-    found += [*status["notes"], *([other] if (other := other_version(status)) else [])]
+    """What an operator should know of all, and of each child that does not fit into its line."""
+    found = [*status.get("notes", ()), *([other] if (other := other_version(status)) else [])]
+    found += [f"{child['id']}: {note}" for child in status["children"] for note in _notes_on(child)]
     return ["", *map(printable, found)] if found else []
 
 

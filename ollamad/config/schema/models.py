@@ -68,6 +68,17 @@ class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[float, Meta(ge=0, le=31_536_000)],
         Meta(description="A prune spares unneeded files that changed within this: a model may be made of them yet."),
     ] = 3600.0
+    disk_free_min_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**50,
+            description=(
+                "Where a store's disk has less room, no model is pulled, made, copied or uploaded: Ollama writes manifests"
+                " in place, and a full disk cuts them off."
+            ),
+        ),
+    ] = 268_435_456
     pulls_max: Annotated[Count, Meta(description="How many models may be pulled at once; the next gets 503.")] = 16
     pull_attempts_max: Annotated[
         int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from datetime import UTC, datetime
@@ -114,6 +115,16 @@ def test_one_that_can_not_be_written_stays_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(OperationFailed, match="no key has changed"):
         write_keys(path, {})
     assert read_keys(path) == some()
+
+
+def test_on_a_full_disk_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OperationFailed, match="No space left on device; no key has changed"):
+        write_keys(tmp_path / "keys.toml", some())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_change_shows_in_its_signature(tmp_path: Path) -> None:

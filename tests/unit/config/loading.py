@@ -188,6 +188,7 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "models.settle_s": SECONDS | st.just(0),
     "models.remember_deleted_days": st.integers(1, 3650),
     "models.prune_grace_s": SECONDS | st.just(0),
+    "models.disk_free_min_bytes": st.integers(0, 2**50),
     "models.pulls_max": COUNTS,
     "models.pull_attempts_max": st.integers(1, 100),
     "models.retry_initial_s": SECONDS,

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from ollamad.config.schema import Models
 from ollamad.errors import CapacityError, Refusal, StoreError
+from ollamad.fleet.notices import Notices
 from ollamad.fleet.pulls import Pull
 from ollamad.fleet.synchronizer import Synchronizer
 from ollamad.fleet.tallies import SyncTally
@@ -38,7 +39,7 @@ async def world(folder: Path, **settings: object) -> AsyncIterator[tuple[Synchro
     if models.store == "per-child":
         models = msgspec.structs.replace(models, path=str(folder / "shared"))
     async with fake_fleet(folder / "a", folder / "b") as fleet, aiohttp.ClientSession() as session:
-        synchronizer = Synchronizer(models, fleet, lambda: ("a", "b"), session, SyncTally())
+        synchronizer = Synchronizer(models, fleet, lambda: ("a", "b"), session, SyncTally(), Notices())
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(synchronizer.run())
             try:
@@ -222,10 +223,26 @@ async def test_a_prune_lists_what_it_would_take_takes_it_and_never_while_a_pull_
         await pull
         dry = await synchronizer.prune(dry_run=True, grace_s=0.0)
         assert (dry.files, dry.disk_bytes, path.exists()) == ((str(path),), path.stat().st_blocks * 512, True)
-        assert (await synchronizer.prune(dry_run=False)).files == ()  # too young for the configured grace
+        young = await synchronizer.prune(dry_run=False)
+        assert (young.files, young.spared) == ((), 1), "too young for the configured grace"
         assert (await synchronizer.prune(dry_run=False, grace_s=0.0)).files == dry.files
         assert not path.exists()
         assert manifest_path(tmp_path / "a", "m").exists()
+
+
+async def test_no_pull_begins_on_a_disk_that_is_nearly_full_and_one_that_fills_it_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, disk_free_min_bytes=2**50) as (synchronizer, fleet):
+        (record,) = await heard(synchronizer.pull(name("m"), {}))
+        assert "is nearly full" in record.error
+        assert fleet.children["a"].asked == []
+    async with world(tmp_path, disk_free_min_bytes=0) as (synchronizer, fleet):
+        fleet.children["a"].error = "write blobs/x: no space left on device"
+        fleet.children["a"].gate.set()
+        *_, last = await heard(synchronizer.pull(name("m"), {}))
+        assert last.error.startswith("write blobs/x: no space left on device; what has come is kept")
+        assert "`ollamactl prune --now`" in last.error
 
 
 async def test_an_ensured_model_is_pulled_again_until_it_is_there_and_then_left_alone(tmp_path: Path) -> None:

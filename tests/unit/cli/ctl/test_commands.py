@@ -369,6 +369,7 @@ async def test_stores_are_made_equal_and_pruned(here: Face) -> None:
     assert "synchronized (models 3)" in (await here.ctl("sync"))[1]
     assert "would delete (files 2)" in (await here.ctl("prune", "--dry-run"))[1]
     assert " deleted (files 2)" in (await here.ctl("prune"))[1]
+    assert " deleted (files 3)" in (await here.ctl("prune", "--now"))[1]
     here.puppets.fault = OperationFailed("a store is read-only")
     assert (await here.ctl("sync"))[::2] == (1, "ollamactl: a store is read-only\n")
 

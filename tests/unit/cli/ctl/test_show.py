@@ -32,8 +32,8 @@ def test_the_whole_at_a_glance() -> None:
         "gpu0   ready    1m00s   2 of 4       0  0    6.0 of 24.0 GiB   61%  llama3.2:3b",
         "gpu1   backoff      -        0       3  1    0.0 of 24.0 GiB   61%  -",
         "",
-        "gpu1: exit status 1: CUDA error: out of memory",
         show.other_version(told),
+        "gpu1: exit status 1: CUDA error: out of memory",
     ]
 
 
@@ -42,6 +42,11 @@ def test_another_version_is_told_only_where_it_is_one() -> None:
     told = show.other_version({"version": "1.2.3"})
     assert told is not None
     assert told.startswith(f"the daemon is ollamad 1.2.3, this command {__version__}")
+
+
+def test_what_concerns_no_single_child_is_told_before_what_concerns_one() -> None:
+    told = show.children(document(notes=("the disk is nearly full",)), None)
+    assert told[-3:] == ["", "the disk is nearly full", "gpu1: exit status 1: CUDA error: out of memory"]
 
 
 def test_a_narrow_terminal_cuts_models_not_figures() -> None:
