@@ -34,11 +34,12 @@ from ollamad.ollama.client import ChildClient
 from ollamad.ollama.kinship import dies_with_us
 from ollamad.ollama.process import ServeProcess
 from ollamad.ollama.program import Program
-from ollamad.routing.snapshot import StreamView
+from ollamad.routing.snapshot import LoadView, StreamView
 from ollamad.supervision.cause import Cause, cause_of
 from ollamad.supervision.freeing import Holding
 from ollamad.supervision.phase import step
 from ollamad.supervision.pinning import Pinning
+from ollamad.supervision.progress import Loading
 from ollamad.supervision.state import (
     Action,
     ChildState,
@@ -70,6 +71,8 @@ class Tools:
     devices: Devices
     streams: Callable[[str], tuple[StreamView, ...]]
     """The requests that this child has now."""
+    load_on: Callable[[str], LoadView | None]
+    """The load that ollamad itself makes on this child now."""
     usual_gaps_s: Callable[[], Mapping[str, float]]
     changed: Bell
     """Rung after every change of a child."""
@@ -137,6 +140,11 @@ class Child:
     def streams(self) -> tuple[StreamView, ...]:
         """The requests that it has now."""
         return self._tools.streams(self.plan.id)
+
+    def loading(self) -> Loading | None:
+        """The load that ollamad itself has told it to make."""
+        load = self._tools.load_on(self.plan.id)
+        return None if load is None or load.asked_s is None else Loading(load.model, load.asked_s)
 
     def usual_gaps_s(self) -> Mapping[str, float]:
         """The longest usual pause of a stream, by model."""

@@ -293,6 +293,7 @@ class Fleet:
             outfit=lambda: self._outfit,
             devices=self._devices,
             streams=self._dispatcher.streams,
+            load_on=self.replicas.load_on,
             usual_gaps_s=self._pauses.usual_s,
             changed=self.changed,
             tallies=self.tallies,

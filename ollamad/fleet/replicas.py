@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import aiohttp
@@ -138,6 +138,7 @@ class Replicas:
                 return
             facts.info("model loads", evicted=order.evicts)
             began_s = time.monotonic()
+            self._loads[order.child] = replace(self._loads[order.child], asked_s=began_s)
             answer = await self._client(order.port).bring_in(
                 order.model,
                 json.loads(order.request.shape or "{}"),
