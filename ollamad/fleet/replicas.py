@@ -27,6 +27,7 @@ from ollamad.routing.request import Need, Request, Work
 from ollamad.routing.room import is_too_large
 from ollamad.routing.snapshot import ChildView, LoadView, Resident, Snapshot
 from ollamad.routing.upkeep import WantedLoad, cold_copies, wanted_loads, worthwhile_load
+from ollamad.supervision.state import Phase
 
 log = structlog.get_logger()
 
@@ -192,8 +193,8 @@ class Replicas:
         return False
 
     def _alive(self, order: _Order) -> ChildView | None:
-        """The child of a load, while it is the life that the load was meant for."""
-        children = self._children.snapshot().children
+        """The child of a load, while it is the life that the load was meant for, and is not on its way out."""
+        children = (child for child in self._children.snapshot().children if child.phase is Phase.READY)
         return next((child for child in children if (child.id, child.life) == (order.child, order.life)), None)
 
     # What nobody waits for.
