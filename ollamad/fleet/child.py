@@ -49,10 +49,13 @@ from ollamad.supervision.state import (
     Kill,
     KillRunner,
     Phase,
+    Reset,
+    Restart,
     Spawn,
     Terminate,
     Tick,
     WantDown,
+    WantUp,
 )
 
 log = structlog.get_logger()
@@ -108,8 +111,9 @@ class Child:
         return self.state.life <= 1 and self.state.phase in {Phase.STOPPED, Phase.STARTING}
 
     def tell(self, event: Event) -> None:
-        """Something happened, or is asked for."""
-        self._mail.put_nowait(event)
+        """Something happened, or is asked for; once it is retired, nobody can want it up again."""
+        if not (self._retired and isinstance(event, WantUp | Restart | Reset)):
+            self._mail.put_nowait(event)
 
     def retire(self) -> None:
         """Want it down for good: `run` returns when it is."""
