@@ -134,6 +134,7 @@ class Fleet:
         """Run one more child, unless all are to stop."""
         if self._ending.is_set():
             return
+        self._devices.pin(plan.gpus)
         self._children[plan.id] = child = Child(plan, self._tools())
         self._run(child)
         for barred in filter(None, map(self._devices.barred, plan.gpus)):  # who was there when it was judged knows
