@@ -34,11 +34,12 @@ from ollamad.ollama.client import ChildClient
 from ollamad.ollama.kinship import dies_with_us
 from ollamad.ollama.process import ServeProcess
 from ollamad.ollama.program import Program
-from ollamad.routing.snapshot import StreamView
+from ollamad.routing.snapshot import LoadView, StreamView
 from ollamad.supervision.cause import Cause, cause_of
 from ollamad.supervision.freeing import Holding
 from ollamad.supervision.phase import step
 from ollamad.supervision.pinning import Pinning
+from ollamad.supervision.progress import Loading
 from ollamad.supervision.state import (
     Action,
     ChildState,
@@ -48,10 +49,13 @@ from ollamad.supervision.state import (
     Kill,
     KillRunner,
     Phase,
+    Reset,
+    Restart,
     Spawn,
     Terminate,
     Tick,
     WantDown,
+    WantUp,
 )
 
 log = structlog.get_logger()
@@ -70,6 +74,8 @@ class Tools:
     devices: Devices
     streams: Callable[[str], tuple[StreamView, ...]]
     """The requests that this child has now."""
+    load_on: Callable[[str], LoadView | None]
+    """The load that ollamad itself makes on this child now."""
     usual_gaps_s: Callable[[], Mapping[str, float]]
     changed: Bell
     """Rung after every change of a child."""
@@ -105,8 +111,9 @@ class Child:
         return self.state.life <= 1 and self.state.phase in {Phase.STOPPED, Phase.STARTING}
 
     def tell(self, event: Event) -> None:
-        """Something happened, or is asked for."""
-        self._mail.put_nowait(event)
+        """Something happened, or is asked for; once it is retired, nobody can want it up again."""
+        if not (self._retired and isinstance(event, WantUp | Restart | Reset)):
+            self._mail.put_nowait(event)
 
     def retire(self) -> None:
         """Want it down for good: `run` returns when it is."""
@@ -137,6 +144,11 @@ class Child:
     def streams(self) -> tuple[StreamView, ...]:
         """The requests that it has now."""
         return self._tools.streams(self.plan.id)
+
+    def loading(self) -> Loading | None:
+        """The load that ollamad itself has told it to make."""
+        load = self._tools.load_on(self.plan.id)
+        return None if load is None or load.asked_s is None else Loading(load.model, load.asked_s)
 
     def usual_gaps_s(self) -> Mapping[str, float]:
         """The longest usual pause of a stream, by model."""

@@ -40,6 +40,10 @@ class Devices:
         """Whom to tell when a GPU's health changes."""
         self._telemetry.tell(on_verdict)
 
+    def pin(self, gpus: tuple[Gpu, ...]) -> None:
+        """A child is to run on these."""
+        self._telemetry.pin(gpus)
+
     def barred(self, gpu: Gpu) -> Quarantine | None:
         """What its child must be told; None where it may have one."""
         verdict = self._telemetry.health(gpu.uuid)

@@ -138,6 +138,7 @@ class Fleet:
         """Run one more child, unless all are to stop."""
         if self._ending.is_set():
             return
+        self._devices.pin(plan.gpus)
         self._children[plan.id] = child = Child(plan, self._tools())
         self._run(child)
         for barred in filter(None, map(self._devices.barred, plan.gpus)):  # who was there when it was judged knows
@@ -298,6 +299,7 @@ class Fleet:
             outfit=lambda: self._outfit,
             devices=self._devices,
             streams=self._dispatcher.streams,
+            load_on=self.replicas.load_on,
             usual_gaps_s=self._pauses.usual_s,
             changed=self.changed,
             tallies=self.tallies,

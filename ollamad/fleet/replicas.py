@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import aiohttp
@@ -27,6 +27,7 @@ from ollamad.routing.request import Need, Request, Work
 from ollamad.routing.room import is_too_large
 from ollamad.routing.snapshot import ChildView, LoadView, Resident, Snapshot
 from ollamad.routing.upkeep import WantedLoad, cold_copies, wanted_loads, worthwhile_load
+from ollamad.supervision.state import Phase
 
 log = structlog.get_logger()
 
@@ -138,6 +139,7 @@ class Replicas:
                 return
             facts.info("model loads", evicted=order.evicts)
             began_s = time.monotonic()
+            self._loads[order.child] = replace(self._loads[order.child], asked_s=began_s)
             answer = await self._client(order.port).bring_in(
                 order.model,
                 json.loads(order.request.shape or "{}"),
@@ -191,8 +193,8 @@ class Replicas:
         return False
 
     def _alive(self, order: _Order) -> ChildView | None:
-        """The child of a load, while it is the life that the load was meant for."""
-        children = self._children.snapshot().children
+        """The child of a load, while it is the life that the load was meant for, and is not on its way out."""
+        children = (child for child in self._children.snapshot().children if child.phase is Phase.READY)
         return next((child for child in children if (child.id, child.life) == (order.child, order.life)), None)
 
     # What nobody waits for.

@@ -105,6 +105,10 @@ class Telemetry:
         """Whom to tell of changes from now on, in the constructor's place; what is not healthy now is told at once."""
         self._state.tell(on_verdict)
 
+    def pin(self, gpus: Iterable[Gpu]) -> None:
+        """These have a child from now on: they are looked after although the driver does not list them."""
+        self._pinned |= {gpu.uuid: gpu for gpu in gpus}
+
     @property
     def gpus(self) -> tuple[Gpu, ...]:
         """All GPUs that were there at the last look, and those with a child, there or not; by index."""

@@ -23,7 +23,7 @@ from ollamad.ollama.process import ServeProcess
 from ollamad.ollama.runners import cpu_s
 from ollamad.routing.snapshot import StreamView
 from ollamad.supervision.pinning import Pinning
-from ollamad.supervision.progress import Pulse, Stream, hang
+from ollamad.supervision.progress import Loading, Pulse, Stream, hang
 from ollamad.supervision.state import Answered, Event, Missed, Stuck, Unfit
 
 log = structlog.get_logger()
@@ -41,6 +41,9 @@ class Surroundings(Protocol):
 
     def streams(self) -> tuple[StreamView, ...]:
         """The requests that the child has now."""
+
+    def loading(self) -> Loading | None:
+        """The load that ollamad itself has told it to make."""
 
     def usual_gaps_s(self) -> Mapping[str, float]:
         """The longest usual pause of a stream, by model."""
@@ -158,6 +161,7 @@ class Watch:
             streams=tuple(
                 Stream(view.model, view.since_s, view.heard_s, view.held) for view in views if view.model is not None
             ),
+            loading=self._around.loading(),
             expiries_s=None
             if known.residents_at_s is None
             else {resident.model: resident.expires_s for resident in known.residents},

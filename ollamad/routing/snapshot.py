@@ -38,6 +38,8 @@ class LoadView:
     since_s: float
     evicts: tuple[str, ...] = ()
     """Models that must go first. They get no more requests there, and go when their last one ends."""
+    asked_s: float | None = None
+    """When the child was told to; None while there is no room yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,14 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """A model that ollamad itself has told the child to load, ahead of the requests for it."""
+
+    model: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
     """What is known of one child that answers."""
 
@@ -60,6 +68,7 @@ class Pulse:
     """Whether its devices, or its processes, have worked lately; None where nothing tells."""
     usual_gaps_s: Mapping[str, float] | None = None
     """The longest usual pause in a stream, by model, as far as it was seen."""
+    loading: Loading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ def hang(pulse: Pulse, patience: Patience, now_s: float) -> Hang | None:
     signs = (
         _silent_stream(pulse, patience, now_s),
         _silent_start(pulse, patience, now_s),
+        _endless_load(pulse, patience, now_s),
         _endless_stop(pulse, patience, now_s),
         _silent_ps(pulse, patience, now_s),
     )
@@ -98,18 +108,24 @@ def _silent_start(pulse: Pulse, patience: Patience, now_s: float) -> Hang | None
         return None
     first = min(waiting, key=lambda stream: stream.since_s)
     if first.model not in pulse.expiries_s:
-        waited_s = now_s - first.since_s
-        return (
-            Hang(first.model, f"{first.model} has been loading for {waited_s:.0f} s")
-            if (waited_s >= patience.load_s)
-            else None
-        )
+        return _too_long(Loading(first.model, first.since_s), patience, now_s)
     waited_s = now_s - _last_sign_s(first, pulse.streams)
     limit_s = patience.first_byte_s if pulse.busy is False else patience.busy_s
     if waited_s < limit_s:
         return None
     idle = ", and its device does nothing" if pulse.busy is False else ""
     return Hang(first.model, f"{first.model} has not begun to answer for {waited_s:.0f} s{idle}")
+
+
+def _endless_load(pulse: Pulse, patience: Patience, now_s: float) -> Hang | None:
+    return None if pulse.loading is None else _too_long(pulse.loading, patience, now_s)
+
+
+def _too_long(loading: Loading, patience: Patience, now_s: float) -> Hang | None:
+    waited_s = now_s - loading.since_s
+    if waited_s < patience.load_s:
+        return None
+    return Hang(loading.model, f"{loading.model} has been loading for {waited_s:.0f} s")
 
 
 def _last_sign_s(first: Stream, streams: Iterable[Stream]) -> float:

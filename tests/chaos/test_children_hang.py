@@ -92,6 +92,23 @@ async def _is_ready(daemon: Daemon, life: int) -> bool:
     return child["life"] == life and bool(child["routable"])
 
 
+async def test_a_load_of_ollamad_s_own_that_does_not_end_is_a_hang_and_the_request_goes_elsewhere(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "cpu0.endless-load").touch()
+    config = odd(orders, supervision={**IMPATIENT, "load_stall_s": 1.0})
+    async with daemons.run(odd_ollama, config) as daemon:
+        await daemon.until_ready(2)
+        for model in ("m", "n"):  # one of the two is to be loaded by cpu0
+            async with (
+                aiohttp.ClientSession(daemon.base_url) as session,
+                session.post("/api/generate", json={"model": model, "prompt": "go"}) as answer,
+            ):
+                assert (answer.status, answer.headers["X-Ollamad-Child"]) == (200, "cpu1")
+        (stuck,) = daemon.said("child is stuck, ending its runner")
+        assert (stuck["child"], "has been loading for 1 s" in stuck["reason"]) == ("cpu0", True)
+
+
 async def test_a_client_that_takes_nothing_for_long_is_no_hang_of_its_child(
     daemons: Daemons, odd_ollama: Path, orders: Path
 ) -> None:

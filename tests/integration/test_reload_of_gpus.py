@@ -12,7 +12,7 @@ import tomli_w
 
 from tests.support.control_face import ollamactl
 from tests.support.daemon import Daemon, Daemons, until
-from tests.support.fake_nvml import FakeGpu, MakeDriver, fake_nvml_library, make_driver
+from tests.support.fake_nvml import GIB, FakeGpu, MakeDriver, fake_nvml_library, make_driver
 from tests.support.orders import odd
 
 __all__ = ["fake_nvml_library", "make_driver"]
@@ -114,3 +114,24 @@ async def _status(session: aiohttp.ClientSession) -> int:
 
 async def _in_flight(daemon: Daemon) -> bool:
     return bool((await daemon.status())["in_flight"])
+
+
+async def test_a_gpu_whose_child_a_reload_added_is_looked_after_as_those_of_the_start_are(
+    daemons: Daemons, odd_ollama: Path, orders: Path, make_driver: MakeDriver
+) -> None:
+    driver = make_driver(FakeGpu(), FakeGpu())
+    gpus = {**GPUS, "exclude": [1], "rediscover_interval_s": 0.2}
+    async with daemons.run(odd_ollama, odd(orders, gpus=gpus), env=driver.env()) as daemon:
+        await daemon.until_ready(1)
+        await _reload(daemon, exclude=[])
+        await daemon.until_ready(2)
+        driver.vanish(1)
+        await until(lambda: [said for said in daemon.said("gpu event") if said["kind"] == "gone"], daemon.explain)
+        driver.set_memory(0, used=GIB)
+
+        async def sampled() -> bool:
+            return bool((await daemon.child("gpu0"))["gpus"][0]["memory_used_bytes"] == GIB)
+
+        await until(sampled, daemon.explain)
+        assert (await daemon.child("gpu1"))["gpus"][0]["error"] is not None
+        assert daemon.said("gpu answers again") == []

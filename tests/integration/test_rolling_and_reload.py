@@ -12,7 +12,7 @@ import aiohttp
 import tomli_w
 
 from tests.support.control_face import ollamactl
-from tests.support.daemon import Daemon, Daemons, send_signal, until
+from tests.support.daemon import PATIENCE_S, Daemon, Daemons, send_signal, until
 from tests.support.orders import odd
 from tests.support.real_ollama import RECITE
 
@@ -267,3 +267,28 @@ async def test_a_key_that_is_read_once_is_told_at_each_reload_until_ollamad_is_s
         await _reload(daemon)
         told = [said["after_restart_of_ollamad"] for said in daemon.said("configuration reloaded")]
         assert told == [["gpus.sample_interval_s"], ["gpus.sample_interval_s"]]
+
+
+async def test_a_child_that_is_wanted_again_while_ollamad_stops_goes_down_all_the_same(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "all.stubborn").touch()
+    config = odd(orders)
+    config["ollama"]["stop_timeout_s"] = 3.0
+    async with daemons.run(odd_ollama, config) as daemon:
+        await daemon.until_ready(2)
+        send_signal(daemon.process.pid, signal.SIGTERM)
+        await until(lambda: _phases_are(daemon, "stopping"), daemon.explain)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(daemon.control))) as session,
+            session.post("http://ollamad/v1/children/cpu0/undrain") as answer,
+        ):
+            assert answer.status == 200
+        async with asyncio.timeout(PATIENCE_S):
+            assert await daemon.process.wait() == 0
+        assert len(daemon.said("child started")) == 2
+        assert not daemon.said("children abandoned")
+
+
+async def _phases_are(daemon: Daemon, phase: str) -> bool:
+    return {child["phase"] for child in (await daemon.status())["children"]} == {phase}

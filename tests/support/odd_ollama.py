@@ -11,6 +11,7 @@ Its orders are files in the folder ODD_ORDERS, named `<child>.<order>` or `all.<
     refuse      answer inference with 500
     hang-up     close the connection of an inference request before any byte
     no-load     answer a request that only loads a model with 500
+    endless-load  answer one that loads only when the order is taken back
     wait        send no byte of an answer until the order is taken back
     endless     stream records without end
     beat        stream twenty records, ten milliseconds apart
@@ -90,6 +91,7 @@ def refused() -> web.Response | None:
 async def infer(request: web.Request) -> web.StreamResponse:
     body = await request.read()
     if (answer := load(body)) is not None:
+        await while_ordered("endless-load")
         return answer
     (ORDERS / f"{CHILD}.seen").open("ab").write(body + b"\n")
     await while_ordered("wait")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamad.supervision.progress import Hang, Patience, Pulse, Stream, hang
+from ollamad.supervision.progress import Hang, Loading, Patience, Pulse, Stream, hang
 
 NOW = 10_000.0
 PATIENCE = Patience(stream_s=60, first_byte_s=300, busy_s=3600, load_s=900, stopping_s=50, ps_s=40)
@@ -67,6 +67,14 @@ def test_a_request_that_is_queued_behind_a_stream_that_goes_on_is_no_hang() -> N
 def test_loading_is_judged_by_its_own_limit() -> None:
     assert judge(waiting(899), expiries_s={}, busy=False) is None
     assert judge(waiting(900), expiries_s={}) == Hang("m", "m has been loading for 900 s")
+
+
+def test_a_load_of_ollamad_s_own_is_judged_by_the_same_limit_whatever_else_goes_well() -> None:
+    def loading(for_s: float, *streams: Stream) -> Hang | None:
+        return hang(Pulse(streams, WARM, busy=False, loading=Loading("m", NOW - for_s)), PATIENCE, NOW)
+
+    assert loading(899) is None
+    assert loading(900, begun(1, "n")) == Hang("m", "m has been loading for 900 s")
 
 
 def test_only_the_request_that_waits_longest_is_judged_for_those_behind_it_queue() -> None:
