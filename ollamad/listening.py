@@ -77,6 +77,21 @@ async def open_door(
     return Door(Address(host, port), bool(inherited), tuple(sites))
 
 
+def why_never_ours(address: Address) -> str | None:
+    """Why this user can't listen here, whoever else does: not this machine's, or a port for root. None where he can.
+
+    Binds without listening, so that nobody who starts meanwhile is in the way of it, nor it in theirs.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address.host, address.port))
+    except OSError as error:
+        return None if error.errno == errno.EADDRINUSE else f"can't be listened on: {error.strerror or error}"
+    return None
+
+
 @asynccontextmanager
 async def answering(protocol: Callable[[], asyncio.Protocol], key: str, text: str) -> AsyncIterator[None]:
     """Answer by this protocol meanwhile, where an address is set. Raises StartError where it can't be had."""
