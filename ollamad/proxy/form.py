@@ -84,13 +84,15 @@ def content_type_of(head: Head) -> str:
     return head.first(b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
 
 
-def tell_broken(transport: asyncio.Transport, incoming: web.Request, head: Head, reply: Reply, form: Form) -> bool:
+def tell_broken(
+    transport: asyncio.Transport, incoming: web.Request, head: Head, reply: Reply, form: Form, why: str = BROKEN
+) -> bool:
     """End a stream that broke so that the client knows: by a record of it, else by a connection that ends too soon.
 
-    Gives whether the connection can still be used.
+    `why` is what the record says. Gives whether the connection can still be used.
     """
     mid_line = not reply.tail.ends_line()
-    record = in_band_error(incoming.path, content_type_of(head), BROKEN, mid_line=mid_line)
+    record = in_band_error(incoming.path, content_type_of(head), why, mid_line=mid_line)
     if record is None or head.length is not None or transport.is_closing():
         transport.abort()
         return False

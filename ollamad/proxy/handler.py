@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from ollamad.access.holder import REVOKED, until_revoked
 from ollamad.access.hosts import host_is_allowed, own_addresses
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
@@ -92,7 +93,7 @@ class Handler:
         REQUEST.set(facts)  # its task, and so its context, ends with it
         with travel(incoming.method, path, request_id, self._ended) as trip:
             try:
-                response = await self._served(await self._read(incoming, trip))
+                response = await self._served_for_its_key(incoming, trip)
                 trip.answered(response.status)
                 return response  # noqa: TRY300 - what follows are the failures
             except ClientError as error:
@@ -146,6 +147,15 @@ class Handler:
             route = CLOUD
         trip.names(request.model)
         return _Job(incoming, route, body, request, trip.id, trip)
+
+    async def _served_for_its_key(self, incoming: web.Request, trip: Trip) -> web.StreamResponse:
+        """Read and serve it, until its key is revoked. Raises KeyRevoked where no answer had begun by then."""
+        holder = trip_of(incoming).holder
+        with until_revoked(holder):
+            response = await self._served(await self._read(incoming, trip))
+        if holder is not None and holder.revoked:
+            trip.ends(Outcome.REVOKED, response.status, REVOKED)
+        return response
 
     async def _served(self, job: _Job) -> web.StreamResponse:
         """The answer of all children where they are meant as one, else that of one of them."""
@@ -240,6 +250,8 @@ class Handler:
             self._fleet.failed(lease)
             raise
         job.trip.relayed(relayed.sent_bytes, relayed.broken)
+        if relayed.broken is REVOKED:
+            return relayed.response
         if relayed.broken is not None:
             self._fleet.failed(lease)
         elif answer.status < HTTPStatus.BAD_REQUEST:
