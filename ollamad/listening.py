@@ -43,6 +43,27 @@ class Door:
                 await site.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the daemon can be reached, ports that the kernel chose included."""
+
+    proxy: Address
+    status: Address
+    proxy_tls: bool = False
+    """Whether it is https that is spoken there."""
+    status_tls: bool = False
+
+    @property
+    def proxy_url(self) -> str:
+        """For clients."""
+        return _url(self.proxy, tls=self.proxy_tls)
+
+    @property
+    def status_url(self) -> str:
+        """Where a browser shows what it is doing."""
+        return _url(self.status, tls=self.status_tls)
+
+
 def address_of(key: str, text: str, inherited: Sequence[socket.socket]) -> Address:
     """Where a listener will be: a socket that is handed over goes before the configuration's address.
 
@@ -130,3 +151,7 @@ def _holder(port: int) -> str:
         return "".join(f" (pid {pid}, {psutil.Process(pid).name()})" for pid in sorted(filter(None, pids)))
     except psutil.Error:
         return ""
+
+
+def _url(address: Address, *, tls: bool) -> str:
+    return f"http{'s' if tls else ''}://{address}"
