@@ -63,6 +63,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     """Called for every piece of the response that comes."""
     hold: Hold
     """Called when the client does not take what has come, and when it does again."""
+    waits: Callable[[Callable[[str], None]], None]
+    """Told how the wait for the response is given up, whenever the request is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,8 @@ class Relay:
         Left by a cancellation, it closes the connection to the child, which makes Ollama stop generating.
         """
         body = outgoing.body
-        question = question_of(outgoing.incoming, body, base_url.removeprefix("http://"), outgoing.heard)
+        address = base_url.removeprefix("http://")
+        question = question_of(outgoing.incoming, body, address, outgoing.heard, outgoing.waits)
         if body is None or isinstance(body, bytes):
             return _Opened(self._pool, question, outgoing, self._settings().stream_idle_timeout_s)
         return self._uploaded(outgoing, body, question)

@@ -57,7 +57,11 @@ def client_head(incoming: web.Request, head: Head, form: Form, added: Mapping[st
 
 
 def question_of(
-    incoming: web.Request, body: bytes | AsyncIterable[bytes] | None, address: str, heard: Callable[[], None]
+    incoming: web.Request,
+    body: bytes | AsyncIterable[bytes] | None,
+    address: str,
+    heard: Callable[[], None],
+    waits: Callable[[Callable[[str], None]], None],
 ) -> Question:
     """A client's request as the child at this address gets it."""
     fields = [(b"Host", address.encode()), *to_child(incoming.raw_headers), *trip_of(incoming).for_child]
@@ -68,7 +72,7 @@ def question_of(
     elif length or incoming.method in {"POST", "PUT", "PATCH"} or "Content-Length" in incoming.headers:
         fields.append((b"Content-Length", b"%d" % length))
     head = request_head(incoming.method, _target(incoming), fields)
-    return Question(address, incoming.method, head, whole, heard)
+    return Question(address, incoming.method, head, whole, heard, waits)
 
 
 def _target(incoming: web.Request) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -179,6 +180,7 @@ class Handler:
             try:
                 async with self._fleet.lease(self._for_others(job, tried, missed), wait=refused is None) as lease:
                     here = frozenset({(lease.child, lease.life)})
+                    lease.may_move = partial(self._may_move, left, tried | missed | here)
                     outcome = await self._try(job, lease, may_be_scan=bool(left) and not looked)
                     if outcome is None:
                         looked = True
@@ -198,6 +200,10 @@ class Handler:
                 return outcome
             refused = outcome
         return refused.response() if refused else error_response(job.incoming.path, 502, "no child could answer")
+
+    def _may_move(self, left: int, tried: Tried) -> bool:
+        """Whether a request with so many attempts left can be sent to a child that is none of these."""
+        return left > 0 and self._fleet.snapshot().has_another(tried)
 
     def _for_others(self, job: _Job, tried: Tried, missed: Tried) -> Request:
         """The request as it is sent next: to none that refused it, and to one that hung up only where nobody else is.
@@ -229,7 +235,7 @@ class Handler:
             "X-Ollamad-Reason": lease.reason,
         }
         body = streamed(job.incoming) if job.body is None else job.body or None
-        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
+        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold, lease.waits)
         job.trip.sent(lease.child, lease.waited_ms / 1000, lease.reason)
         try:
             async with self._relay.open(outgoing, lease.base_url) as answer:

@@ -166,6 +166,7 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "supervision.probe_timeout_s": SECONDS,
     "supervision.resident_interval_s": SECONDS,
     "supervision.misses_max": st.integers(1, 1000),
+    "supervision.move_after_misses": st.integers(0, 1000),
     "supervision.lines_kept": st.integers(0, 10_000),
     "gpus.include": st.just("all") | st.lists(SELECTORS, unique=True, max_size=3),
     "gpus.exclude": st.lists(st.integers(16, 31), unique=True, max_size=3),
