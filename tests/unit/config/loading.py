@@ -184,6 +184,7 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "models.per_child_path": PATHS.map(lambda path: f"~/{path}/{{child}}") | st.just("{path}/{child}"),
     "models.ensure": st.lists(st.sampled_from(["llama3.2:3b", "hf.co/me/x:Q4"]), max_size=2),
     "models.preload": st.lists(st.sampled_from(["llama3.2:3b", "hf.co/me/x:Q4"]), max_size=2),
+    "models.insecure_registries": st.lists(st.sampled_from(["registry.lan:5000", "10.0.0.7:5000"]), max_size=2),
     "models.conflicts": st.sampled_from(["newest", "primary"]),
     "models.reconcile_interval_s": SECONDS,
     "models.settle_s": SECONDS | st.just(0),
