@@ -18,7 +18,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,6 @@ from aiohttp import web
 from ollamad import __version__
 from ollamad.access.access import Access
 from ollamad.config import Config
-from ollamad.config.address import Address
 from ollamad.control.face import Claim, ControlFace, claim
 from ollamad.control.operations import Demo
 from ollamad.errors import OllamadError
@@ -43,7 +42,7 @@ from ollamad.fleet.telemetry import Telemetry
 from ollamad.gpu.model import GpuProvider
 from ollamad.gpu.nvml import NvmlProvider
 from ollamad.gpu.thread import GpuThread
-from ollamad.listening import Door, address_of, answering, open_door
+from ollamad.listening import Door, Listening, address_of, answering, open_door
 from ollamad.log import set_up as set_up_log
 from ollamad.ollama.kinship import adopt_orphans
 from ollamad.ollama.leftovers import end_leftovers, own_mark
@@ -77,14 +76,6 @@ class Machine:
     """Where its GPUs come from."""
     demo: Demo | None = None
     """What can be broken by hand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Where the daemon can be reached, ports that the kernel chose included."""
-
-    proxy: Address
-    status: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +196,8 @@ def _build(config: Config, fleet: Fleet, world: World) -> Parts:
         world.machine.demo,
     )
     proxy = proxy_runner(fleet, fleet.session, proxy_at, access.keyring)
-    return Parts(fleet, access, board, proxy, status, control, Listening(proxy_at, status_at))
+    listening = Listening(proxy_at, status_at, access.proxy_tls is not None, access.status_tls is not None)
+    return Parts(fleet, access, board, proxy, status, control, listening)
 
 
 async def _open(parts: Parts, world: World) -> tuple[Door, Listening]:
@@ -217,10 +209,10 @@ async def _open(parts: Parts, world: World) -> tuple[Door, Listening]:
     await parts.control.open()
     door = await open_door(parts.proxy, "proxy.listen", wanted.proxy, inherited.proxy, access.proxy_tls)
     status = await open_door(parts.status, "status.listen", wanted.status, inherited.status, access.status_tls)
-    listening = Listening(door.address, status.address)
+    listening = replace(wanted, proxy=door.address, status=status.address)
     about = parts.control.about
     about.proxy, about.status = str(listening.proxy), str(listening.status)
-    about.tls = access.proxy_tls is not None
+    about.tls = listening.proxy_tls
     return door, listening
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
@@ -36,6 +38,15 @@ class ConfigError(OllamadError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+
+@contextmanager
+def gathering(found: list[Problem]) -> Iterator[None]:
+    """Go on after what this block finds wrong with a configuration, so that all of it is told at once."""
+    try:
+        yield
+    except ConfigError as error:
+        found.extend(error.problems)
 
 
 class StartError(OllamadError):

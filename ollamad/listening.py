@@ -43,6 +43,27 @@ class Door:
                 await site.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the daemon can be reached, ports that the kernel chose included."""
+
+    proxy: Address
+    status: Address
+    proxy_tls: bool = False
+    """Whether it is https that is spoken there."""
+    status_tls: bool = False
+
+    @property
+    def proxy_url(self) -> str:
+        """For clients."""
+        return _url(self.proxy, tls=self.proxy_tls)
+
+    @property
+    def status_url(self) -> str:
+        """Where a browser shows what it is doing."""
+        return _url(self.status, tls=self.status_tls)
+
+
 def address_of(key: str, text: str, inherited: Sequence[socket.socket]) -> Address:
     """Where a listener will be: a socket that is handed over goes before the configuration's address.
 
@@ -75,6 +96,21 @@ async def open_door(
             await site.start()
     host, port = runner.addresses[0][:2]
     return Door(Address(host, port), bool(inherited), tuple(sites))
+
+
+def why_never_ours(address: Address) -> str | None:
+    """Why this user can't listen here, whoever else does: not this machine's, or a port for root. None where he can.
+
+    Binds without listening, so that nobody who starts meanwhile is in the way of it, nor it in theirs.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address.host, address.port))
+    except OSError as error:
+        return None if error.errno == errno.EADDRINUSE else f"can't be listened on: {error.strerror or error}"
+    return None
 
 
 @asynccontextmanager
@@ -115,3 +151,7 @@ def _holder(port: int) -> str:
         return "".join(f" (pid {pid}, {psutil.Process(pid).name()})" for pid in sorted(filter(None, pids)))
     except psutil.Error:
         return ""
+
+
+def _url(address: Address, *, tls: bool) -> str:
+    return f"http{'s' if tls else ''}://{address}"

@@ -10,10 +10,11 @@ from typing import Final
 import structlog
 
 from ollamad.access.certificates import Certificates
+from ollamad.access.file import read_keys, why_not_changeable
 from ollamad.access.keyring import Keyring
 from ollamad.config.checks import expand
 from ollamad.config.schema import Config, Proxy, Status
-from ollamad.errors import ConfigError
+from ollamad.errors import ConfigError, Problem, gathering
 
 log = structlog.get_logger()
 
@@ -28,12 +29,19 @@ class Access:
         named = config.access.keys_file
         self.keyring = Keyring(expand(named, home) if named else None, config.access.keys_max)
         self._look_interval_s = config.access.look_interval_s
-        self._proxy = _certificates("proxy", config.proxy, home)
-        self._status = _certificates("status", config.status, home)
         self._fresh: tuple[Callable[[], None], ...] = _NOTHING
         self._told = ""
-        for take in self._read():
-            take()
+        found: list[Problem] = []
+        with gathering(found):
+            self._proxy = _certificates("proxy", config.proxy, home)
+        with gathering(found):
+            self._status = _certificates("status", config.status, home)
+        with gathering(found):
+            self.keyring.read()()
+        if found:
+            raise ConfigError(tuple(found))
+        for one in filter(None, (self._proxy, self._status)):
+            one.warn(one.doubt())
 
     @property
     def proxy_tls(self) -> ssl.SSLContext | None:
@@ -87,6 +95,23 @@ class Access:
 
     def _read(self) -> tuple[Callable[[], None], ...]:
         return tuple(one.read() for one in (self.keyring, self._proxy, self._status) if one is not None)
+
+
+def examine(config: Config, home: str) -> tuple[list[Problem], list[Problem]]:
+    """What `Access` would refuse of the files that are named; and what it takes, but somebody suffers from."""
+    found: list[Problem] = []
+    doubts: list[Problem] = []
+    for table, listener in (("proxy", config.proxy), ("status", config.status)):
+        with gathering(found):
+            if (one := _certificates(table, listener, home)) and (why := one.doubt()):
+                doubts.append(Problem(f"{table}.tls_certificate", why, listener.tls_certificate))
+    if config.access.keys_file:
+        path = expand(config.access.keys_file, home)
+        with gathering(found):
+            read_keys(path)
+        if why := why_not_changeable(path):
+            doubts.append(Problem("access.keys_file", why, config.access.keys_file))
+    return found, doubts
 
 
 def _certificates(table: str, listener: Proxy | Status, home: str) -> Certificates | None:

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from ollamad.access.file import signature
+from ollamad.access.handshake import why_not_believed
 from ollamad.errors import ConfigError, Problem
 
 log = structlog.get_logger()
@@ -52,12 +53,26 @@ class Certificates:
         """Read the files, which may block; gives what takes them into use. Raises ConfigError."""
         seen = self.signature()
         fresh = self._load()
-        return lambda: self._take(fresh, seen)
+        why = why_not_believed(fresh, self._certificate)
+        return lambda: self._take(fresh, seen, why)
 
-    def _take(self, fresh: ssl.SSLContext, seen: tuple[object, ...]) -> None:
+    def doubt(self) -> str | None:
+        """Why clients won't believe the certificate that is in use, whoever signed it: it has expired, say. May block.
+
+        It is used all the same: a client may have been told not to look, and there is none better.
+        """
+        return why_not_believed(self._now, self._certificate)
+
+    def warn(self, why: str | None) -> None:
+        """Tell the log of a doubt, if there is one."""
+        if why:
+            log.warning("clients refuse the certificate", listener=self._table, file=str(self._certificate), reason=why)
+
+    def _take(self, fresh: ssl.SSLContext, seen: tuple[object, ...], doubt: str | None) -> None:
         if seen != self._seen:
             log.info("certificate renewed", listener=self._table, file=str(self._certificate))
             self._now, self._seen = fresh, seen
+            self.warn(doubt)
 
     def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _asked: ssl.SSLContext) -> None:
         """For each handshake, with or without a server's name in it."""

@@ -69,6 +69,16 @@ def write_keys(path: Path, keys: Mapping[str, Key]) -> None:
         raise OperationFailed(f"{path} can't be written: {error.strerror}; no key has changed") from error
 
 
+def why_not_changeable(path: Path) -> str | None:
+    """Why `write_keys` would fail for this user; None where it would not. Nothing is made to find out."""
+    at = path.parent
+    while not os.path.lexists(at) and at != at.parent:
+        at = at.parent
+    if os.access(at, os.W_OK | os.X_OK):
+        return None
+    return f"no key can be created or revoked: {at} can't be written by this user (uid {os.geteuid()})"
+
+
 def signature(path: Path) -> Signature:
     """What changes when a file does; empty where there is none that can be looked at."""
     try:

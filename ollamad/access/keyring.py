@@ -10,7 +10,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Final
 
 import structlog
 
-from ollamad.access.bucket import Bucket, draw, full
+from ollamad.access.bucket import draw, full
 from ollamad.access.file import Signature, read_keys, signature, write_keys
+from ollamad.access.holder import Holder, Usage
 from ollamad.access.key import ENTROPY_BYTES, Grant, Key, Scope, id_of, mint
 from ollamad.access.refusals import forbidden, too_many, unauthorized
 from ollamad.errors import ClientError, ConfigError, OperationFailed
@@ -31,37 +31,6 @@ SESSION_S: Final = 60
 SESSIONS_MAX: Final = 1000
 OPERATOR: Final = "ollamactl"
 """The label of keys that are lent."""
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a key has had since the daemon started."""
-
-    requests: int = 0
-    in_flight: int = 0
-    last_used: datetime | None = None
-    bucket: Bucket | None = None
-
-
-@dataclass(slots=True)
-class Holder:
-    """Who presents a key that is in force."""
-
-    id: str
-    key: Key
-    usage: Usage
-    counted: bool = field(default=False)
-
-    @property
-    def label(self) -> str:
-        """How it is called in logs and metrics."""
-        return self.key.name
-
-    def leaves(self) -> None:
-        """A request of his is over; a second time is nothing."""
-        if self.counted:
-            self.counted = False
-            self.usage.in_flight -= 1
 
 
 class Keyring:
@@ -134,16 +103,22 @@ class Keyring:
             log.info("key created", key=grant.name, id=key_id, scopes=[scope.value for scope in grant.scopes])
             return key_id, secret
 
-    async def revoke(self, wanted: str) -> tuple[str, Key]:
-        """Take a key, named by its id or its name, out of force: what it has begun goes on. Raises OperationFailed."""
+    async def revoke(self, wanted: str, *, let_finish: bool = False) -> tuple[str, Key, int]:
+        """Take a key, named by its id or its name, out of force; gives how many requests of it were ended.
+
+        With `let_finish` what it has begun goes on. Raises OperationFailed.
+        """
         async with self._changing:
             path = await self._read_again()
             found = next((one for one in self._keys.items() if wanted in {one[0], one[1].name}), None)
             if found is None:
                 raise ClientError(404, f"there is no key {wanted!r}; ollamactl key list tells which there are")
-            await self._write(path, {name: key for name, key in self._keys.items() if name != found[0]})
-            log.info("key revoked", key=found[1].name, id=found[0])
-            return found
+            key_id, key = found
+            begun = self.usage(key_id).begun
+            await self._write(path, {name: key for name, key in self._keys.items() if name != key_id})
+            ended = 0 if let_finish else sum(holder.revoke() for holder in (*begun,))
+            log.info("key revoked", key=key.name, id=key_id, requests_ended=ended)
+            return key_id, key, ended
 
     def lend(self, *scopes: Scope) -> str:
         """A key for ollamactl, for a minute, that is kept nowhere."""
@@ -200,8 +175,7 @@ def admit(holder: Holder, scope: Scope) -> None:
         usage.bucket, wait_s = draw(bucket, key.requests_per_minute, now_s)
         if wait_s:
             raise too_many(f"this API key may ask {key.requests_per_minute} times a minute", int(wait_s) + 1)
-    holder.counted = True
-    usage.in_flight += 1
+    usage.begun[holder] = None
     usage.requests += 1
     usage.last_used = _now()
 

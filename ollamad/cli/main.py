@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from ollamad import __version__, daemon, log
+from ollamad.cli.check import check
 from ollamad.cli.service import add_commands
 from ollamad.config import Loaded, Setting, load, parse_flag, read
 from ollamad.config.load import from_environment
-from ollamad.config.render import render_effective, render_example
+from ollamad.config.render import render_example
 from ollamad.demo import real, simulated
 from ollamad.demo.stage import stage
 from ollamad.demo.traffic import Traffic, parse_rate
 from ollamad.errors import ConfigError, StartError
-from ollamad.ollama.program import find_program
 
 SYSTEM_CONFIG: Final = Path("/etc/ollamad/config.toml")
 FAILED: Final = 1
@@ -62,11 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", allow_abbrev=False, help="run the daemon in the foreground")
     serve.set_defaults(command=_serve)
-    check = commands.add_parser(
+    checking = commands.add_parser(
         "check", allow_abbrev=False, help="check the configuration and print what is in force; starts nothing"
     )
-    check.set_defaults(command=_check)
-    check.add_argument("--example", action="store_true", help="print an example file with every key instead")
+    checking.set_defaults(command=_check)
+    checking.add_argument("--example", action="store_true", help="print an example file with every key instead")
     demo = commands.add_parser(
         "demo", allow_abbrev=False, help="see it at work: four simulated GPUs and traffic; needs nothing"
     )
@@ -78,9 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         "--traffic", metavar="RATE", type=_rate, default=3.0, help="requests it sends itself: 5/s, 30/min, 0 for none"
     )
     demo.add_argument("--seed", metavar="N", type=int, default=1, help="what the traffic's luck begins with")
-    check.add_argument("--quiet", action="store_true", help="print nothing where nothing is wrong")
+    checking.add_argument("--quiet", action="store_true", help="print nothing where nothing is wrong")
     add_commands(commands)
-    for command in (serve, check, demo):
+    for command in (serve, checking, demo):
         command.add_argument(
             "--config",
             metavar="FILE",
@@ -126,14 +126,11 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     if options.example:
-        print(render_example(), end="")
-        return 0
-    loaded = _loaded(options)
-    print("" if options.quiet else render_effective(loaded), end="")
-    try:
-        find_program(loaded.config.ollama.binary, os.environ.get("PATH"))
-    except StartError as error:  # it may be checked on another machine than it is for
-        print(f"ollamad: the configuration is good, but nothing would start here: {error}", file=sys.stderr)
+        text = render_example()
+    else:
+        of_service = _file_of(options) == SYSTEM_CONFIG
+        text = check(lambda: _loaded(options), of_service=of_service, quiet=options.quiet)
+    print("" if options.quiet else text, end="")
     return 0
 
 
@@ -179,8 +176,7 @@ def _demo_real(options: argparse.Namespace) -> int:
 
 def _loaded(options: argparse.Namespace, low: tuple[Setting, ...] = ()) -> Loaded:
     """The configuration from all its sources; `low` ranks below them all."""
-    named = options.config or os.environ.get("OLLAMAD_CONFIG")
-    path = Path(named) if named else SYSTEM_CONFIG if SYSTEM_CONFIG.exists() else None
+    path = _file_of(options)
     return load(
         low,
         read(path) if path else (),
@@ -188,3 +184,9 @@ def _loaded(options: argparse.Namespace, low: tuple[Setting, ...] = ()) -> Loade
         tuple(parse_flag(flag) for flag in options.flags),
         home=str(Path.home()),
     )
+
+
+def _file_of(options: argparse.Namespace) -> Path | None:
+    """The configuration file that counts; None where there is none."""
+    named = options.config or os.environ.get("OLLAMAD_CONFIG")
+    return Path(named) if named else SYSTEM_CONFIG if SYSTEM_CONFIG.exists() else None

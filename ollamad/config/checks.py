@@ -47,6 +47,8 @@ AUTO: Final = "auto"
 
 HOMES: Final = ("/home", "/root", "/run/user")
 """What ProtectHome= hides."""
+STORE_FOLDERS: Final = ("blobs", "manifests")
+"""Of a store. Those of an ollama that once ran as root are often root's alone."""
 
 SOCKET_PATH_MAX_BYTES: Final = 107
 """unix(7): `sun_path` holds 108 bytes, the last of them NUL."""
@@ -222,6 +224,10 @@ def _unusable(path: Path) -> str | None:
         return f"{at} is not a directory that can be entered"
     if not os.access(at, os.R_OK | os.W_OK | os.X_OK):
         return f"{at} can't be read and written by this user (uid {os.getuid()}){_what_then(at, path)}"
+    for folder in (path / name for name in STORE_FOLDERS):
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            uid = os.geteuid()
+            return f"{folder} can't be read and written by this user (uid {uid}): chown -R {uid} {path}"
     return None
 
 

@@ -75,15 +75,36 @@ def peer_of(connected: socket.socket) -> Peer:
     return Peer(*_CREDENTIALS.unpack(found))
 
 
+def why_unusable(path: Path) -> str | None:
+    """Why no control socket could be made here by this user; None where it could, or a daemon has made one already.
+
+    Makes nothing to find out.
+    """
+    uid, folder = os.geteuid(), path.parent
+    at = folder
+    while not os.path.lexists(at) and at != at.parent:
+        at = at.parent
+    try:
+        why = _why_not_safe(folder, uid) if at == folder else None
+    except OSError as error:
+        why = f"can't be used: {error.strerror}"
+    if why:
+        return f"its folder {folder} {why}"
+    if not os.access(at, os.W_OK | os.X_OK):
+        return f"{at} can't be written by this user (uid {uid}): name another place"
+    if path.exists() and not path.is_socket():
+        return "is there and is no socket: remove it, or name another place"
+    return None
+
+
 def _make_folder(folder: Path) -> None:
     """Make the socket's folder, or see that the one that is there is safe: nobody else may swap what is in it."""
     uid = os.geteuid()
-    shared = folder == shared_folder(uid)
     try:
         folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with suppress(FileExistsError):
-            folder.mkdir(mode=0o700 if shared else 0o755)
-        why = why_not_ours(folder, uid) if shared else _why_unsafe(folder, uid)
+            folder.mkdir(mode=0o700 if folder == shared_folder(uid) else 0o755)
+        why = _why_not_safe(folder, uid)
     except OSError as error:
         raise StartError(
             f"the control socket's folder {folder} can't be made: {error.strerror};"
@@ -93,7 +114,9 @@ def _make_folder(folder: Path) -> None:
         raise StartError(f"the control socket's folder {folder} {why}; mend that, or --set control.socket=PATH")
 
 
-def _why_unsafe(folder: Path, uid: int) -> str | None:
+def _why_not_safe(folder: Path, uid: int) -> str | None:
+    if folder == shared_folder(uid):
+        return why_not_ours(folder, uid)
     found = folder.stat()
     if not stat.S_ISDIR(found.st_mode):
         return "is not a directory"

@@ -53,6 +53,7 @@ FOLLOW: Final = Parameter("follow", "1: go on telling what comes, one JSON objec
 DETACH: Final = Parameter("detach", "1: answer 202 at once with the operation's id, instead of its progress")
 DRY_RUN: Final = Parameter("dry_run", "1: only say what would be taken away")
 NOW: Final = Parameter("now", "1: also what changed within models.prune_grace_s")
+LET_FINISH: Final = Parameter("let_finish", "1: let what it has in flight go on to its end")
 MODEL: Final = Parameter("model", "the model's name", is_flag=False, is_required=True)
 INSECURE: Final = Parameter("insecure", "1: from a registry without TLS, or whose certificate nobody vouches for, too")
 ON: Final = Parameter("child", "the children, with commas between them", is_flag=False)
@@ -200,9 +201,10 @@ ENDPOINTS: Final = (
         "POST",
         "/v1/keys/{id}/revoke",
         "revoke_key",
-        "Take an API key, by its id or its name, out of force",
+        "Take an API key, by its id or its name, out of force, and end what it has in flight",
         changes=True,
-        answers="id, name",
+        answers="id, name, requests_ended",
+        query=(LET_FINISH,),
         errors=((404, "no key of this id or name"), NOT_NOW),
     ),
     Endpoint(

@@ -41,10 +41,15 @@ def claim(settings: Control, inherited: tuple[socket.socket, ...] = ()) -> Itera
         with claimed_with(listener) as path:
             yield Claim(path, listener)
         return
-    auto = settings.socket == AUTO
-    path = place(os.environ, os.geteuid()) if auto else expand(settings.socket, str(Path.home()))
+    path = socket_of(settings)
     with claimed(path, ownership_of(settings)) as listener:
         yield Claim(path, listener)
+
+
+def socket_of(settings: Control) -> Path:
+    """Where a daemon of this user with this configuration has its socket."""
+    auto = settings.socket == AUTO
+    return place(os.environ, os.geteuid()) if auto else expand(settings.socket, str(Path.home()))
 
 
 @dataclass(slots=True)

@@ -148,7 +148,7 @@ class Handlers:
 
     async def revoke_key(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/keys/{id}/revoke`."""
-        return await self._keys.revoke(request)
+        return await self._keys.revoke(request, let_finish=_flag(request, "let_finish"))
 
     async def lend_key(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/key`."""

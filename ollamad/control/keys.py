@@ -7,8 +7,9 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from ollamad.access.holder import Usage
 from ollamad.access.key import Grant, Key, Scope
-from ollamad.access.keyring import Keyring, Usage
+from ollamad.access.keyring import Keyring
 from ollamad.errors import ClientError
 
 LOOKING: Final = (Scope.READ, Scope.STATUS)
@@ -35,10 +36,10 @@ class KeyHandlers:
         key_id, secret = await self._keyring.create(grant)
         return web.json_response({"id": key_id, "name": grant.name, "key": secret})
 
-    async def revoke(self, request: web.Request) -> web.Response:
+    async def revoke(self, request: web.Request, *, let_finish: bool) -> web.Response:
         """`POST /v1/keys/{id}/revoke`."""
-        key_id, key = await self._keyring.revoke(request.match_info["id"])
-        return web.json_response({"id": key_id, "name": key.name})
+        key_id, key, ended = await self._keyring.revoke(request.match_info["id"], let_finish=let_finish)
+        return web.json_response({"id": key_id, "name": key.name, "requests_ended": ended})
 
     def lent(self, *, may_change: bool) -> web.Response:
         """`GET /v1/key`."""

@@ -12,13 +12,13 @@ from typing import Final
 
 from ollamad.config import Config, Loaded, Setting
 from ollamad.config.checks import expand
-from ollamad.daemon import Listening
 from ollamad.demo.gemma import GEMMA, gemma_gguf
 from ollamad.demo.parts import default_cache, packaged_ollama
 from ollamad.demo.seed import seed_gemma
 from ollamad.errors import GpuError
 from ollamad.gpu.nvml import NvmlProvider
 from ollamad.gpu.thread import GpuThread
+from ollamad.listening import Listening
 from ollamad.ollama.names import canonical
 
 Say = Callable[[str], None]
@@ -63,11 +63,11 @@ def prepare(loaded: Loaded, say: Say) -> Prepared:
 
 def banner(listening: Listening, model: str) -> str:
     """Where to send requests, and one line to paste."""
-    base = f"http://{listening.proxy}"
+    base = listening.proxy_url
     chat = json.dumps({"model": model, "messages": [{"role": "user", "content": "Why is the sky blue?"}]})
     return f"""
 ollamad listens on {base}; point any Ollama or OpenAI client at it.
-What it is doing: http://{listening.status}/
+What it is doing: {listening.status_url}/
 
 Try it:
 

@@ -8,12 +8,13 @@ from typing import Final
 
 from ollamad import daemon
 from ollamad.config import Config
-from ollamad.daemon import Listening, Machine
+from ollamad.daemon import Machine
 from ollamad.demo.driver import DriverFolder
 from ollamad.demo.faults import Faults
 from ollamad.demo.provider import SimulatedGpus
 from ollamad.demo.traffic import Traffic
 from ollamad.errors import OllamadError
+from ollamad.listening import Listening
 
 GPUS: Final = 4
 
@@ -32,7 +33,7 @@ async def run(
         sending: list[asyncio.Task[None]] = []
 
         def listening(where: Listening) -> None:
-            sending.append(tasks.create_task(traffic.run(f"http://{where.proxy}"), name="traffic"))
+            sending.append(tasks.create_task(traffic.run(where.proxy_url), name="traffic"))
             on_listening(where)
 
         try:
@@ -50,9 +51,9 @@ async def run(
 def banner(listening: Listening) -> str:
     """What there is to see, and what to try."""
     return f"""
-ollamad serves {GPUS} simulated GPUs on http://{listening.proxy}, and sends itself some traffic.
+ollamad serves {GPUS} simulated GPUs on {listening.proxy_url}, and sends itself some traffic.
 
-See it:        http://{listening.status}/     or, in another terminal:  ollamactl top
+See it:        {listening.status_url}/     or, in another terminal:  ollamactl top
 
 Break it:      ollamactl demo kill gpu1        its server gets SIGKILL; nobody notices
                ollamactl demo hang gpu2        no more tokens, while it says that it is well

@@ -21,6 +21,7 @@ from ollamad.routing.knowledge import Tally
 log = structlog.get_logger()
 
 _ORDINARY: Final = frozenset({Outcome.SERVED, Outcome.CLIENT_LEFT})
+_NO_FAULT: Final = _ORDINARY | {Outcome.REVOKED}
 _THE_CLIENT_S: Final = frozenset(
     {TurnedAway.BAD_REQUEST, TurnedAway.NO_KEY, TurnedAway.NOT_ALLOWED, TurnedAway.TOO_MANY}
 )
@@ -77,7 +78,7 @@ def facts(trip: Trip) -> dict[str, object]:
 
 def _is_no_fault(trip: Trip) -> bool:
     """Neither ours nor a child's: what a client does wrong is nothing that wakes anybody."""
-    return trip.outcome in _ORDINARY or trip.turned_away in _THE_CLIENT_S
+    return trip.outcome in _NO_FAULT or trip.turned_away in _THE_CLIENT_S
 
 
 def _ms(seconds: float | None) -> int | None:

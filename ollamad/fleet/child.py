@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 import structlog
@@ -48,6 +49,7 @@ from ollamad.supervision.state import (
     Idle,
     Kill,
     KillRunner,
+    MoveWaiting,
     Phase,
     Reset,
     Restart,
@@ -59,6 +61,8 @@ from ollamad.supervision.state import (
 )
 
 log = structlog.get_logger()
+
+UNANSWERED: Final = "its child leaves probes unanswered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Tools:
     """The requests that this child has now."""
     load_on: Callable[[str], LoadView | None]
     """The load that ollamad itself makes on this child now."""
+    move_waiting: Callable[[str, int, str], int]
+    """Sends elsewhere what this life of this child has not begun to answer, and why; gives how many those are."""
     usual_gaps_s: Callable[[], Mapping[str, float]]
     changed: Bell
     """Rung after every change of a child."""
@@ -125,6 +131,11 @@ class Child:
         if life == self.state.life and self._life is not None:
             self.known.trust(trusted=False)
             self._life.look()
+
+    def given(self) -> None:
+        """It has a request more: if it rests, it is asked how it is as soon as a busy one is."""
+        if self._life is not None:
+            self._life.given()
 
     def look_again(self) -> None:
         """What it has loaded, or how often it is to be asked, has changed by our own doing: ask it now."""
@@ -212,20 +223,23 @@ class Child:
             return Tick()
 
     def _perform(self, action: Action, tasks: asyncio.TaskGroup) -> None:
-        life = self._life
+        if isinstance(action, Spawn):
+            self._spawn(action.life, tasks)
+        elif self._life is not None:
+            self._do(action, self._life, tasks)
+
+    def _do(self, action: Terminate | KillRunner | MoveWaiting | Kill, life: Life, tasks: asyncio.TaskGroup) -> None:
         match action:
-            case Spawn(life=number):
-                self._spawn(number, tasks)
             case Terminate():
-                if life:
-                    life.terminate()
+                life.terminate()
             case KillRunner(model=model, reason=reason):
                 self._log.error("child is stuck, ending its runner", model=model, reason=reason)
-                if life:
-                    tasks.create_task(life.kill_runner(model), name=f"{self.plan.id} kill runner")
+                tasks.create_task(life.kill_runner(model), name=f"{self.plan.id} kill runner")
+            case MoveWaiting(life=number):
+                moved = self._tools.move_waiting(self.plan.id, number, UNANSWERED)
+                self._log.warning("child leaves probes unanswered", misses=self.state.misses, requests_moved=moved)
             case Kill():
-                if life:
-                    life.kill()
+                life.kill()
 
     def _spawn(self, number: int, tasks: asyncio.TaskGroup) -> None:
         """Start a process now, so that a signal decided next finds it."""

@@ -29,7 +29,7 @@ def _nobody_is_told(_lease: Lease) -> None:
 
 
 class Dispatcher:
-    """Gives leases. `returned` is told of each that comes back."""
+    """Gives leases. `given` is told of each, and `returned` when it comes back."""
 
     def __init__(
         self,
@@ -38,13 +38,14 @@ class Dispatcher:
         look: Callable[[], Snapshot],
         limits: Limits,
         loads: Loads,
+        given: Callable[[Lease], None] = _nobody_is_told,
         returned: Callable[[Lease], None] = _nobody_is_told,
     ) -> None:
         self._changed = changed
         self._memory = memory
         self._look = look
         self._limits = limits
-        self._ledger = Ledger(changed, memory, returned)
+        self._ledger = Ledger(changed, memory, given, returned)
         around = Surroundings(changed, look, lambda: self._limits, lambda: self.waiting)
         self._line = Line(memory, self._ledger, loads, around)
         self._unready = 0
@@ -71,6 +72,10 @@ class Dispatcher:
     def busy(self, child: str) -> Mapping[str, int]:
         """The same, counted by model; never changed once it is given."""
         return self._ledger.busy(child)
+
+    def move_waiting(self, child: str, life: int, why: str) -> int:
+        """Send elsewhere what this life has not begun to answer, as far as others take it; gives how many those are."""
+        return self._ledger.move_waiting(child, life, why)
 
     @property
     def total_in_flight(self) -> int:

@@ -76,6 +76,7 @@ class Fleet:
             self.snapshot,
             limits_of(config),
             self.replicas,
+            self._given,
             self._returned,
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
@@ -262,6 +263,11 @@ class Fleet:
         others = self._sight.others(self.gpus, bare.taken_at_s)
         return replace(bare, children=children, others=others, notes=self.notices.texts, derived={})
 
+    def _given(self, lease: Lease) -> None:
+        """A child has something to do."""
+        if child := self._children.get(lease.child):
+            child.given()
+
     def _returned(self, lease: Lease) -> None:
         """A request has ended: what its silences tell is learned."""
         if lease.model is not None and lease.heard_s is not None:
@@ -300,6 +306,7 @@ class Fleet:
             devices=self._devices,
             streams=self._dispatcher.streams,
             load_on=self.replicas.load_on,
+            move_waiting=self._dispatcher.move_waiting,
             usual_gaps_s=self._pauses.usual_s,
             changed=self.changed,
             tallies=self.tallies,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ollamad.routing.request import Request
@@ -33,6 +34,21 @@ class Lease:
     """The client does not take what has come: nothing more is read from the child meanwhile."""
     longest_pause_s: float = 0.0
     """Between two pieces of the response."""
+    may_move: Callable[[], bool] | None = None
+    """Whether the request can be sent to another child now; None where it can't be sent again."""
+    give_up: Callable[[str], None] | None = None
+    """Ends the wait for the response; None where nothing has been sent yet."""
+
+    def waits(self, give_up: Callable[[str], None]) -> None:
+        """The request has been sent; this is how the wait for its response is ended, and why it was is told."""
+        self.give_up = give_up
+
+    def move(self, why: str) -> bool:
+        """End the wait, so that another child is asked; gives whether it was. What has begun is never moved."""
+        if self.heard_s is not None or self.give_up is None or self.may_move is None or not self.may_move():
+            return False
+        self.give_up(why)
+        return True
 
     def heard(self) -> None:
         """A piece of the response has come: the request makes progress."""

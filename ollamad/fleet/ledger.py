@@ -25,11 +25,14 @@ NONE: Final[Mapping[str, int]] = {}
 
 
 class Ledger:
-    """Owns every lease. `changed` is rung for each that comes back, and `returned` is told of it."""
+    """Owns every lease. `given` is told of each; `changed` is rung for each that comes back, and `returned` told."""
 
-    def __init__(self, changed: Bell, memory: Memory, returned: Callable[[Lease], None]) -> None:
+    def __init__(
+        self, changed: Bell, memory: Memory, given: Callable[[Lease], None], returned: Callable[[Lease], None]
+    ) -> None:
         self._changed = changed
         self._memory = memory
+        self._given = given
         self._returned = returned
         self._open: defaultdict[str, dict[Lease, None]] = defaultdict(dict)
         self._busy: dict[str, dict[str, int]] = {}
@@ -78,9 +81,14 @@ class Ledger:
         self._open[chosen.id][lease] = None
         if model is not None:
             self._count(chosen.id, model, 1)
+        self._given(lease)
         if tells_debug():
             log.debug("routed", child=chosen.id, model=model, waited_ms=lease.waited_ms, **why(decision))
         return lease
+
+    def move_waiting(self, child: str, life: int, why: str) -> int:
+        """Send elsewhere what this life has not begun to answer, as far as others take it; gives how many those are."""
+        return sum(lease.move(why) for lease in (*self._open[child],) if lease.life == life)
 
     def close(self, lease: Lease) -> None:
         """It comes back."""

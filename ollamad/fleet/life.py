@@ -102,6 +102,10 @@ class Life:
         """Ask it how it is, now."""
         self._watch.look()
 
+    def given(self) -> None:
+        """It has something to do."""
+        self._watch.given()
+
     async def kill_runner(self, model: str | None) -> None:
         """End the runner of this model, or all where it can't be told apart."""
         weights = None

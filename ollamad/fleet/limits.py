@@ -19,6 +19,7 @@ def restart_policy(config: Config) -> RestartPolicy:
         backoff_jitter=supervision.backoff_jitter,
         healthy_after_s=supervision.healthy_after_s,
         misses_max=supervision.misses_max,
+        move_after_misses=supervision.move_after_misses,
         crash_loop_deaths=supervision.crash_loop_deaths,
         crash_loop_window_s=supervision.crash_loop_window_s,
         failed_retry_s=supervision.failed_retry_s,

@@ -75,6 +75,7 @@ class Synchronizer:
             attempts_max=models.pull_attempts_max,
             pulls_max=models.pulls_max,
         )
+        self._insecure = frozenset(map(str.lower, models.insecure_registries))
         self._wanted = Wanted(models, fleet, session, self.pull, self.where)
         self._where: dict[str, frozenset[str]] = {}
         self._looking = asyncio.Lock()
@@ -151,7 +152,13 @@ class Synchronizer:
             await self._workers.do(self._rounds.bring_blobs, child, digests, effort)
 
     def pull(self, name: Name, options: Options) -> Pull:
-        """The download of this model, joined where it is under way. Raises CapacityError."""
+        """The download of this model, joined where it is under way. Raises CapacityError.
+
+        What the configuration says of its registry goes before what the request says: clients send `insecure` as false
+        where nobody has said anything.
+        """
+        if name.host.lower() in self._insecure:
+            options = {**options, "insecure": True}
         return self._pulls.join(name, options)
 
     def give_up(self, name: Name) -> bool:

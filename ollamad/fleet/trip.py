@@ -35,6 +35,8 @@ class Outcome(Enum):
     CLIENT_LEFT = "client_left"
     REFUSED = "refused"
     """By ollamad, before any child saw it."""
+    REVOKED = "revoked"
+    """By an operator, who revoked its key in the middle of the answer."""
     CRASHED = "crashed"
     """A fault of ollamad's own."""
 

@@ -82,12 +82,22 @@ class Watch:
         self._settings = settings
         self._report = report
         self._look = Bell()
+        self._rests = False
+        """Whether it is not asked again for longer than a busy one."""
+        self._wakes = False
+        """Whether it was given something to do while it rested."""
         self._cpu: tuple[float, float] | None = None
         """When the processes' CPU time was last read, and what it was."""
 
     def look(self) -> None:
         """Ask again now."""
         self._look.ring()
+
+    def given(self) -> None:
+        """It has something to do: whether it lives is asked as soon as of a busy child, if it hangs somebody waits."""
+        if self._rests:
+            self._rests, self._wakes = False, True
+            self._look.ring()
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -109,7 +119,7 @@ class Watch:
                 await self._ask_residents()
                 self._judge()
             if self._known.trusted or not lives:  # else a connection failed while we asked: look again at once
-                await self._look.heard(self._pause_s())
+                await self._rest()
 
     async def _until_ready(self) -> None:
         watched = self._watched
@@ -130,6 +140,17 @@ class Watch:
         except NoAnswer as error:
             self._known.ps_silent_since_s = self._known.ps_silent_since_s or time.monotonic()
             log.debug("loaded models unknown", error=str(error))
+
+    async def _rest(self) -> None:
+        """Wait until it is to be asked again; of one that is given something to do meanwhile that is sooner."""
+        pause_s, busy_s = self._pause_s(), self._settings().supervision.resident_interval_s
+        self._rests, self._wakes = pause_s > busy_s, False
+        await self._look.heard(pause_s)
+        self._rests = False
+        if self._wakes and self._known.looked_s is not None:
+            left_s = self._known.looked_s + busy_s - time.monotonic()
+            if left_s > 0:
+                await self._look.heard(left_s)
 
     def _pause_s(self) -> float:
         """Short while it works or has just changed; else until its next model is due to go, or the idle interval."""

@@ -21,12 +21,14 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from ollamad.access.holder import REVOKED, ended_by
 from ollamad.config.schema import Proxy
 from ollamad.errors import NoAnswer
 from ollamad.proxy.connection import connection_of
-from ollamad.proxy.form import client_head, content_type_of, form_of, question_of, tell_broken
+from ollamad.proxy.form import BROKEN, client_head, content_type_of, form_of, question_of, tell_broken
 from ollamad.proxy.headers import to_client, trailers
 from ollamad.proxy.shapes import whole_by
+from ollamad.proxy.shared import trip_of
 from ollamad.upstream.framing import LAST_CHUNK, chunk
 from ollamad.upstream.head import Head
 from ollamad.upstream.link import Link
@@ -61,6 +63,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     """Called for every piece of the response that comes."""
     hold: Hold
     """Called when the client does not take what has come, and when it does again."""
+    waits: Callable[[Callable[[str], None]], None]
+    """Told how the wait for the response is given up, whenever the request is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Relayed(msgspec.Struct, frozen=True):
     sent_bytes: int
     """Of its body."""
     broken: str | None = None
-    """Why the child did not finish it; the client has been told."""
+    """Why it is not finished: the child's fault, unless it is `REVOKED`. The client has been told."""
     tail: bytes = b""
     """The end of its body, 8 KiB at most: where the final record of a stream stands, with its counts."""
 
@@ -122,7 +126,8 @@ class Relay:
         Left by a cancellation, it closes the connection to the child, which makes Ollama stop generating.
         """
         body = outgoing.body
-        question = question_of(outgoing.incoming, body, base_url.removeprefix("http://"), outgoing.heard)
+        address = base_url.removeprefix("http://")
+        question = question_of(outgoing.incoming, body, address, outgoing.heard, outgoing.waits)
         if body is None or isinstance(body, bytes):
             return _Opened(self._pool, question, outgoing, self._settings().stream_idle_timeout_s)
         return self._uploaded(outgoing, body, question)
@@ -213,15 +218,17 @@ class Answer:
             raise ConnectionResetError("the client is gone")
         form = form_of(incoming, self._head)
         connection.source = _Held(self._link, self._outgoing.hold)
+        holder = trip_of(incoming).holder
         try:
-            reply.attach(
-                client_head(incoming, self._head, form, self._outgoing.added),
-                transport.write,
-                chunked=form.chunked,
-                trailers=trailers if "trailers" in incoming.headers.get("TE", "").lower() else None,
-                whole=whole_by(incoming.path, content_type_of(self._head)) if self._is_answer else None,
-            )
-            broken = await reply.finish(self._idle_s)
+            with ended_by(holder, lambda: reply.fail(REVOKED)):
+                reply.attach(
+                    client_head(incoming, self._head, form, self._outgoing.added),
+                    transport.write,
+                    chunked=form.chunked,
+                    trailers=trailers if "trailers" in incoming.headers.get("TE", "").lower() else None,
+                    whole=whole_by(incoming.path, content_type_of(self._head)) if self._is_answer else None,
+                )
+                broken = await reply.finish(self._idle_s)
         except BaseException:
             transport.abort()  # it has part of a response: nothing that we could say would be understood
             raise
@@ -229,7 +236,8 @@ class Answer:
             connection.source = None
         keep_alive = form.keep_alive
         if broken is not None:
-            keep_alive = tell_broken(transport, incoming, self._head, reply, form) and keep_alive
+            why = REVOKED if broken is REVOKED else BROKEN
+            keep_alive = tell_broken(transport, incoming, self._head, reply, form, why) and keep_alive
         return Relayed(sent(self.status, keep_alive=keep_alive), reply.body_bytes, broken, reply.tail.bytes())
 
 

@@ -57,7 +57,11 @@ def client_head(incoming: web.Request, head: Head, form: Form, added: Mapping[st
 
 
 def question_of(
-    incoming: web.Request, body: bytes | AsyncIterable[bytes] | None, address: str, heard: Callable[[], None]
+    incoming: web.Request,
+    body: bytes | AsyncIterable[bytes] | None,
+    address: str,
+    heard: Callable[[], None],
+    waits: Callable[[Callable[[str], None]], None],
 ) -> Question:
     """A client's request as the child at this address gets it."""
     fields = [(b"Host", address.encode()), *to_child(incoming.raw_headers), *trip_of(incoming).for_child]
@@ -68,7 +72,7 @@ def question_of(
     elif length or incoming.method in {"POST", "PUT", "PATCH"} or "Content-Length" in incoming.headers:
         fields.append((b"Content-Length", b"%d" % length))
     head = request_head(incoming.method, _target(incoming), fields)
-    return Question(address, incoming.method, head, whole, heard)
+    return Question(address, incoming.method, head, whole, heard, waits)
 
 
 def _target(incoming: web.Request) -> bytes:
@@ -84,13 +88,15 @@ def content_type_of(head: Head) -> str:
     return head.first(b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
 
 
-def tell_broken(transport: asyncio.Transport, incoming: web.Request, head: Head, reply: Reply, form: Form) -> bool:
+def tell_broken(
+    transport: asyncio.Transport, incoming: web.Request, head: Head, reply: Reply, form: Form, why: str = BROKEN
+) -> bool:
     """End a stream that broke so that the client knows: by a record of it, else by a connection that ends too soon.
 
-    Gives whether the connection can still be used.
+    `why` is what the record says. Gives whether the connection can still be used.
     """
     mid_line = not reply.tail.ends_line()
-    record = in_band_error(incoming.path, content_type_of(head), BROKEN, mid_line=mid_line)
+    record = in_band_error(incoming.path, content_type_of(head), why, mid_line=mid_line)
     if record is None or head.length is not None or transport.is_closing():
         transport.abort()
         return False

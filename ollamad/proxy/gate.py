@@ -14,7 +14,8 @@ from typing import Final
 from aiohttp import web
 
 from ollamad.access.addresses import Addresses, network_of
-from ollamad.access.keyring import Holder, Keyring, admit
+from ollamad.access.holder import Holder
+from ollamad.access.keyring import Keyring, admit
 from ollamad.access.presented import presented_key
 from ollamad.access.refusals import forbidden, too_many, unauthorized
 from ollamad.access.scopes import scope_of

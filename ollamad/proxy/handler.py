@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -13,6 +14,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from ollamad.access.holder import REVOKED, until_revoked
 from ollamad.access.hosts import host_is_allowed, own_addresses
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
@@ -92,7 +94,7 @@ class Handler:
         REQUEST.set(facts)  # its task, and so its context, ends with it
         with travel(incoming.method, path, request_id, self._ended) as trip:
             try:
-                response = await self._served(await self._read(incoming, trip))
+                response = await self._served_for_its_key(incoming, trip)
                 trip.answered(response.status)
                 return response  # noqa: TRY300 - what follows are the failures
             except ClientError as error:
@@ -147,6 +149,15 @@ class Handler:
         trip.names(request.model)
         return _Job(incoming, route, body, request, trip.id, trip)
 
+    async def _served_for_its_key(self, incoming: web.Request, trip: Trip) -> web.StreamResponse:
+        """Read and serve it, until its key is revoked. Raises KeyRevoked where no answer had begun by then."""
+        holder = trip_of(incoming).holder
+        with until_revoked(holder):
+            response = await self._served(await self._read(incoming, trip))
+        if holder is not None and holder.revoked:
+            trip.ends(Outcome.REVOKED, response.status, REVOKED)
+        return response
+
     async def _served(self, job: _Job) -> web.StreamResponse:
         """The answer of all children where they are meant as one, else that of one of them."""
         answer: web.StreamResponse | None = None
@@ -169,6 +180,7 @@ class Handler:
             try:
                 async with self._fleet.lease(self._for_others(job, tried, missed), wait=refused is None) as lease:
                     here = frozenset({(lease.child, lease.life)})
+                    lease.may_move = partial(self._may_move, left, tried | missed | here)
                     outcome = await self._try(job, lease, may_be_scan=bool(left) and not looked)
                     if outcome is None:
                         looked = True
@@ -188,6 +200,10 @@ class Handler:
                 return outcome
             refused = outcome
         return refused.response() if refused else error_response(job.incoming.path, 502, "no child could answer")
+
+    def _may_move(self, left: int, tried: Tried) -> bool:
+        """Whether a request with so many attempts left can be sent to a child that is none of these."""
+        return left > 0 and self._fleet.snapshot().has_another(tried)
 
     def _for_others(self, job: _Job, tried: Tried, missed: Tried) -> Request:
         """The request as it is sent next: to none that refused it, and to one that hung up only where nobody else is.
@@ -219,7 +235,7 @@ class Handler:
             "X-Ollamad-Reason": lease.reason,
         }
         body = streamed(job.incoming) if job.body is None else job.body or None
-        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold)
+        outgoing = Outgoing(job.incoming, body, job.route.elsewhere_on_5xx, added, lease.heard, lease.hold, lease.waits)
         job.trip.sent(lease.child, lease.waited_ms / 1000, lease.reason)
         try:
             async with self._relay.open(outgoing, lease.base_url) as answer:
@@ -240,6 +256,8 @@ class Handler:
             self._fleet.failed(lease)
             raise
         job.trip.relayed(relayed.sent_bytes, relayed.broken)
+        if relayed.broken is REVOKED:
+            return relayed.response
         if relayed.broken is not None:
             self._fleet.failed(lease)
         elif answer.status < HTTPStatus.BAD_REQUEST:

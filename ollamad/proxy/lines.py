@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
@@ -10,10 +12,12 @@ import msgspec
 from aiohttp import web
 from yarl import URL
 
+from ollamad.access.holder import KeyRevoked, until_revoked
 from ollamad.errors import NoAnswer
 from ollamad.fleet.dispatcher import Lease
 from ollamad.ollama.progress import SUCCESS, Record, failed, record_of
 from ollamad.proxy.asking import CHILD_HEADER, for_child, for_client
+from ollamad.proxy.shared import trip_of
 
 NDJSON: Final = "application/x-ndjson"
 JSON: Final = "application/json"
@@ -47,6 +51,20 @@ class Lines:
             if not (record.error or record.status == SUCCESS):
                 await self._response.write(record.raw)
                 self._last = None
+
+    @asynccontextmanager
+    async def until_revoked(self) -> AsyncIterator[None]:
+        """While this block lasts, a revocation of the client's key ends it, and is the last line.
+
+        Raises KeyRevoked where nothing has gone to the client yet.
+        """
+        try:
+            with until_revoked(trip_of(self._incoming).holder):
+                yield
+        except KeyRevoked as error:
+            if self._response is None:
+                raise
+            self.spoil(str(error))
 
     def spoil(self, message: str) -> None:
         """What the last line said is not the whole truth: this is."""

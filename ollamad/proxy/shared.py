@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from ollamad.access.addresses import Crowd
-from ollamad.access.keyring import Holder
+from ollamad.access.holder import Holder
 from ollamad.config.schema import Proxy
 from ollamad.errors import CapacityError, ClientError
 from ollamad.fleet.bell import Bell

@@ -76,7 +76,7 @@ class Writes:
         pull = self._synchronizer.pull(name, options)
         lines = Lines(incoming, streams=wants_stream(found))
         try:
-            async with aclosing(pull.follow()) as records:
+            async with lines.until_revoked(), aclosing(pull.follow()) as records:
                 async for record in records:
                     await lines.write(record)
         except Refusal as refusal:
@@ -94,13 +94,14 @@ class Writes:
         async with self._synchronizer.changes.holding(name.key), self._synchronizer.changes.child() as lease:
             await self._synchronizer.bring(lease.child, [source] if source else [], digests_in(body))
             lines = Lines(incoming, streams=wants_stream(found), child=lease.child)
-            refused = await lines.relay(self._session, lease, body)
-            if refused is not None:
-                return refused
-            if changes and lines.succeeded:
-                trouble = _not_everywhere(name, await self._synchronizer.settle(name.key), "made")
-                if trouble:
-                    lines.spoil(trouble)
+            async with lines.until_revoked():
+                refused = await lines.relay(self._session, lease, body)
+                if refused is not None:
+                    return refused
+                if changes and lines.succeeded:
+                    trouble = _not_everywhere(name, await self._synchronizer.settle(name.key), "made")
+                    if trouble:
+                        lines.spoil(trouble)
             return await lines.end()
 
     async def _copy(self, incoming: web.Request, name: Name, source: Name | None, body: bytes) -> web.StreamResponse:

@@ -9,9 +9,10 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from ollamad.access.holder import Holder, ended_by
 from ollamad.access.hosts import host_is_allowed, own_addresses
 from ollamad.access.key import Scope
-from ollamad.access.keyring import Holder, Keyring, admit
+from ollamad.access.keyring import Keyring, admit
 from ollamad.access.presented import presented_key
 from ollamad.access.refusals import forbidden, unauthorized
 from ollamad.config.address import Address
@@ -53,7 +54,8 @@ class Guard:
             except ClientError as error:
                 return _refused(error)
             try:
-                return await handler(request)
+                with ended_by(holder, lambda: _hang_up(request)):
+                    return await handler(request)
             finally:
                 if holder is not None:
                     holder.leaves()
@@ -71,6 +73,12 @@ class Guard:
         holder = self.keyring.holder(presented)
         admit(holder, Scope.STATUS)
         return holder
+
+
+def _hang_up(request: web.Request) -> None:
+    """A dashboard that is open asks again, and is told."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _refused(error: ClientError) -> web.Response:

@@ -12,6 +12,8 @@
     ready                      stuck                     ready     killrunner
     draining                   stuck                     draining  killrunner
     ready, draining            stuck again               stopping  kill
+    ready                      misses a probe            ready     movewaiting
+    draining                   misses a probe            draining  movewaiting
     ready, draining            misses probes             stopping  kill
     starting, ready, draining  unfit                     stopping  kill
     draining                   idle, deadline            stopping  terminate
@@ -61,6 +63,7 @@ from ollamad.supervision.state import (
     Idle,
     KillRunner,
     Missed,
+    MoveWaiting,
     Phase,
     Quarantine,
     Release,
@@ -231,7 +234,8 @@ def _missed(state: ChildState, now_s: float, policy: RestartPolicy) -> Step:
         return state, ()
     silent = replace(state, misses=state.misses + 1)
     if silent.misses < policy.misses_max:
-        return silent, ()
+        moves = 0 < policy.move_after_misses <= silent.misses
+        return silent, (MoveWaiting(state.life),) if moves else ()
     return kill(silent, f"alive, but did not answer {silent.misses} probes in a row", now_s, policy)
 
 

@@ -18,6 +18,8 @@ class RestartPolicy:
     healthy_after_s: float = 60.0
     misses_max: int = 3
     """Liveness probes in a row, not seconds, after which a silent child is ended."""
+    move_after_misses: int = 1
+    """The same, after which what waits for it goes elsewhere; 0 for never."""
     crash_loop_deaths: int = 5
     crash_loop_window_s: float = 120.0
     failed_retry_s: float = 300.0

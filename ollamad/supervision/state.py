@@ -197,11 +197,18 @@ class KillRunner:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveWaiting:
+    """Send elsewhere what it has not begun to answer."""
+
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """End it and its whole group, now."""
 
     life: int
 
 
-Action = Spawn | Terminate | KillRunner | Kill
+Action = Spawn | Terminate | KillRunner | MoveWaiting | Kill
 Step = tuple[ChildState, tuple[Action, ...]]

@@ -21,6 +21,7 @@ from ollamad.systemd.files import PROGRAMS, Stock
 
 RUNNING: Final = Path("/run/systemd/system")
 """Is there where systemd is what runs the machine; sd_booted(3)."""
+OURS: Final = "ollamad.service"
 STOCK: Final = "ollama.service"
 TIMEOUT_S: Final = 180.0
 """For one command: a start takes as long as the unit allows."""
@@ -79,6 +80,17 @@ def why_out_of_reach(folder: Path) -> str | None:
             if not at.stat().st_mode & (stat.S_IXOTH if at.is_dir() else stat.S_IROTH):
                 return f"{at} is closed to other users"
     return None
+
+
+def service_user() -> pwd.struct_passwd | None:
+    """Who the service of ollamad runs as here; None where there is no such service, or systemd does not run this."""
+    if not RUNNING.exists():
+        return None
+    name = says("systemctl", "show", "--property=User", "--value", OURS)
+    try:
+        return pwd.getpwnam(name) if name else None
+    except KeyError:  # it is made when the service is installed
+        return None
 
 
 def stock() -> Stock | None:

@@ -16,6 +16,10 @@ from ollamad.upstream.link import Link
 from ollamad.upstream.reply import Reply
 
 
+def _nobody_gives_up(_give_up: Callable[[str], None]) -> None:
+    pass
+
+
 class Question(msgspec.Struct, frozen=True):
     """A request in the bytes that a child gets."""
 
@@ -27,6 +31,8 @@ class Question(msgspec.Struct, frozen=True):
     """None where it follows, piece by piece."""
     heard: Callable[[], None]
     """Called for every piece of the response that comes."""
+    waits: Callable[[Callable[[str], None]], None] = _nobody_gives_up
+    """Told, whenever it is sent, how the wait for its response is given up."""
 
 
 class Pool:
@@ -85,7 +91,7 @@ class Pool:
             try:
                 await reply.begin()
             except NoAnswer:
-                if not (link.used and reply.silent):
+                if reply.given_up or not (link.used and reply.silent):
                     raise
                 self.end(question.address, link)
                 link = await self._connect(question.address)
@@ -139,6 +145,7 @@ class Pool:
     def _send(self, link: Link, question: Question) -> Reply:
         reply = Reply(link, question.method, question.heard, self._settings().child_header_max_bytes)
         link.ask(reply, question.head, question.body)
+        question.waits(reply.give_up)
         return reply
 
     def _lost(self, address: str, link: Link) -> None:

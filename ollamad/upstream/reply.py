@@ -68,6 +68,7 @@ class Reply:
         "_watch",
         "_whole",
         "_write",
+        "given_up",
         "head",
         "tail",
     )
@@ -95,6 +96,8 @@ class Reply:
         self._watch: asyncio.TimerHandle | None = None
         self.head: Head | None = None
         self.tail = Tail()
+        self.given_up = False
+        """Whether nobody waits for it any more: it is not to be asked for again."""
 
     @property
     def done(self) -> bool:
@@ -157,6 +160,11 @@ class Reply:
             self._failure = why
             self._source.abort()
             self._wake()
+
+    def give_up(self, why: str) -> None:
+        """Wait no more for its beginning: somebody else is asked."""
+        self.given_up = True
+        self.fail(why)
 
     async def begin(self) -> Head:
         """Wait for its head and the first byte of its body, however long that takes. Raises NoAnswer."""

@@ -206,6 +206,59 @@ async def test_a_frozen_child_is_replaced_and_what_it_had_not_begun_is_answered_
         assert alive(lost) == []
 
 
+PROBED: dict[str, Any] = {"probe_timeout_s": 0.3, "resident_interval_s": 0.1, "misses_max": 1000}
+"""A child that leaves probes unanswered is not ended: what happens before that is seen alone."""
+
+
+async def test_what_a_frozen_child_has_not_begun_is_answered_by_another_before_it_is_replaced(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    async with (
+        daemons.run(ollama_binary, {**BOTH, "supervision": PROBED}, store=model_store) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        await _with_loaded_models(daemon)
+        frozen = await daemon.child("cpu0")
+        send_signal(frozen["pid"], signal.SIGSTOP)
+        streams = await asyncio.gather(*(_stream(session, 20) for _ in range(4)))
+        assert [(stream.child, stream.text, stream.done) for stream in streams] == [
+            ("cpu1", recitation(WORDS, 20), True)
+        ] * 4
+        told = daemon.said("child leaves probes unanswered")
+        assert sum(event["requests_moved"] for event in told) >= 1
+        reasons = {event["reason"] for event in daemon.said("request sent again")}
+        assert reasons == {"its child leaves probes unanswered"}
+
+        send_signal(frozen["pid"], signal.SIGCONT)
+        await daemon.until_ready(2)
+        awake = await daemon.child("cpu0")
+        assert (awake["pid"], awake["life"], awake["in_flight"]) == (frozen["pid"], 1, 0)
+        again = await asyncio.gather(*(_stream(session, 20) for _ in range(6)))
+        assert {stream.child for stream in again} == {"cpu0", "cpu1"}
+
+
+async def test_with_nobody_else_to_ask_a_frozen_child_is_waited_for(
+    daemons: Daemons, ollama_binary: Path, model_store: Path
+) -> None:
+    config = {**BOTH, "gpus": {"cpu_children": 1}, "supervision": PROBED}
+    async with (
+        daemons.run(ollama_binary, config, store=model_store) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        await daemon.until_ready(1)
+        await _stream(session, 1)
+        frozen = await daemon.child("cpu0")
+        send_signal(frozen["pid"], signal.SIGSTOP)
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(_stream(session, 20))
+            await until(lambda: len(daemon.said("child leaves probes unanswered")) >= 2, daemon.explain)
+            assert not asked.done()
+            send_signal(frozen["pid"], signal.SIGCONT)
+        assert (asked.result().child, asked.result().text) == ("cpu0", recitation(WORDS, 20))
+        assert not daemon.said("request sent again")
+        assert {event["requests_moved"] for event in daemon.said("child leaves probes unanswered")} == {0}
+
+
 async def test_a_killed_ollamad_takes_everything_with_it(
     daemons: Daemons, ollama_binary: Path, model_store: Path
 ) -> None:

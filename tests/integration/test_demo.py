@@ -16,6 +16,7 @@ import aiohttp
 import psutil
 
 from tests.support.daemon import alive, until
+from tests.support.tls import make_pair
 
 Document = dict[str, Any]
 PORTS = {"proxy.listen": "127.0.0.1:0", "status.listen": "127.0.0.1:0", "ollama.base_port": "23500"}
@@ -108,6 +109,22 @@ def has_lost_its_gpu(child: Document) -> bool:
 
 def has_failed(child: Document) -> bool:
     return bool(child["phase"] == "failed")
+
+
+async def test_with_certificates_it_says_https_and_its_own_traffic_speaks_it(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, "one")
+    files = {"certificate": pair.certificate, "key": pair.key}
+    tls = [f"--set={table}.tls_{name}={file}" for table in ("proxy", "status") for name, file in files.items()]
+    async with demo(tmp_path, "--traffic=20", *tls) as running:
+        told = running.log.read_text()
+        assert "simulated GPUs on https://127.0.0.1:" in told
+        assert "See it:        https://127.0.0.1:" in told
+
+        async def traffic_is_served() -> bool:
+            _, found = await running.ask("GET", "/v1/demo")
+            return "served" in found["last_requests"]
+
+        await until(traffic_is_served, running.log.read_text)
 
 
 async def test_it_serves_proves_its_pinning_and_sends_itself_traffic(tmp_path: Path) -> None:

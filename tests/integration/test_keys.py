@@ -20,6 +20,7 @@ from ollamad.sim.models import Shape, write_model
 from ollamad.sim.store import Store
 from tests.support.control_face import ollamactl
 from tests.support.daemon import Daemon, Daemons, until
+from tests.support.registry import big_file, registry
 from tests.support.simulated import MODEL
 from tests.support.wire import OK, Talk, fronted
 
@@ -138,12 +139,116 @@ async def test_a_page_that_may_ask_can_find_out_that_it_needs_a_key(
             assert answer.status == 403
 
 
-async def test_a_revoked_key_begins_nothing_more_and_a_changed_file_is_believed(
+SLOW: Final[dict[str, dict[str, Any]]] = {"ollama": {"env": {"SIM_DECODE_FIXED_S": "0.02"}}}
+LONG: Final[dict[str, Any]] = {"options": {"num_predict": 100_000}}
+
+
+async def revoke(daemon: Daemon, *arguments: str) -> str:
+    """What `ollamactl key revoke` says."""
+    code, out, err = await ollamactl("--socket", str(daemon.control), "key", "revoke", *arguments)
+    assert code == 0, err
+    return out
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/api/generate", {"prompt": "hi"}),
+        ("/api/chat", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "stream": True}),
+    ],
+)
+async def test_what_a_revoked_key_has_in_flight_ends_with_an_error_in_its_own_format(
+    daemons: Daemons, sim_ollama: Path, sim_store: Path, path: str, said: dict[str, Any]
+) -> None:
+    async with (
+        closed(daemons, sim_ollama, sim_store, SLOW) as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        leaked, kept = [{"Authorization": f"Bearer {await make(daemon, name)}"} for name in ("leaked", "kept")]
+        body = {"model": MODEL, "max_tokens": 100_000, **LONG, **said}
+        async with (
+            session.post(path, json=body, headers=leaked) as stream,
+            session.post(path, json=body, headers=kept) as other,
+        ):
+            await stream.content.readline()
+            await other.content.readline()
+            assert "1 request of it ended" in await revoke(daemon, "leaked")
+            last = (await stream.content.read()).decode().strip().splitlines()[-1].removeprefix("data: ")
+            error = json.loads(last)["error"]
+            assert "has been revoked" in (error if isinstance(error, str) else error["message"])
+            assert await other.content.readline(), "another key's go on"
+        async with session.get("/api/tags", headers=leaked) as answer:
+            assert answer.status == 401
+
+        def all_have_ended() -> bool:
+            return daemon.said("request") != [] and all(
+                entry["outcome"] in {"revoked", "client_left"} for entry in daemon.said("request") if entry.get("child")
+            )
+
+        await until(all_have_ended, daemon.explain)
+        assert not daemon.said("child refused"), "no child is blamed"
+
+
+async def test_what_a_revoked_key_waits_for_ends_with_401_whether_a_child_has_it_or_not(
     daemons: Daemons, sim_ollama: Path, sim_store: Path
 ) -> None:
-    slow = {"ollama": {"env": {"SIM_DECODE_FIXED_S": "0.02"}}}
+    """One child with one slot, and a model that takes for ever to load: one request is with it, one waits in line."""
+    tables: dict[str, dict[str, Any]] = {
+        "ollama": {"env": {"SIM_LOAD_FIXED_S": "600"}},
+        "gpus": {"cpu_children": 1},
+        "access": {"keys_file": str(sim_store.parent / "keys.toml")},
+    }
+    async with aiohttp.ClientSession() as session, daemons.run(sim_ollama, tables, store=sim_store) as daemon:
+        await daemon.until_ready(1)
+        headers = {"Authorization": f"Bearer {await make(daemon, 'leaked')}"}
+        body = {"model": MODEL, "prompt": "hi"}
+
+        async def asked() -> tuple[int, str]:
+            async with session.post(f"{daemon.base_url}/api/generate", json=body, headers=headers) as answer:
+                return answer.status, (await answer.json())["error"]
+
+        async def in_flight() -> bool:
+            _, out, _ = await ollamactl("--socket", str(daemon.control), "--json", "key", "list")
+            return bool(json.loads(out)["keys"][0]["in_flight"] == 2)
+
+        async with asyncio.TaskGroup() as tasks:
+            both = [tasks.create_task(asked()) for _ in range(2)]
+            await until(in_flight, daemon.explain)
+            assert "2 requests of it ended" in await revoke(daemon, "leaked")
+        assert {(status, "has been revoked" in text) for status, text in (one.result() for one in both)} == {
+            (401, True)
+        }
+
+
+async def test_who_follows_a_pull_with_a_revoked_key_is_told_and_the_pull_goes_on(
+    daemons: Daemons, ollama_binary: Path, tmp_path: Path
+) -> None:
+    """On a real Ollama."""
     async with (
-        closed(daemons, sim_ollama, sim_store, slow) as daemon,
+        registry(tmp_path / "registry") as source,
+        closed(daemons, ollama_binary, tmp_path / "store") as daemon,
+        aiohttp.ClientSession(daemon.base_url) as session,
+    ):
+        source.add("big", ("model", await asyncio.to_thread(big_file, tmp_path / "big", 8 << 20)))
+        source.hold_after(4 << 20)
+        headers = {"Authorization": f"Bearer {await make(daemon, 'ops', '--scope', 'manage')}"}
+        body = {"model": source.name("big"), "insecure": True}
+        async with session.post("/api/pull", json=body, headers=headers) as stream:
+            await stream.content.readline()
+            assert "1 request of it ended" in await revoke(daemon, "ops")
+            last = json.loads((await stream.content.read()).splitlines()[-1])
+            assert "has been revoked" in last["error"]
+        source.release()
+        await until(lambda: daemon.said("pull ended"), daemon.explain)
+        assert "error" not in daemon.said("pull ended")[0] or daemon.said("pull ended")[0]["error"] is None
+
+
+async def test_a_revoked_key_may_be_let_finish_and_a_changed_file_is_believed(
+    daemons: Daemons, sim_ollama: Path, sim_store: Path
+) -> None:
+    async with (
+        closed(daemons, sim_ollama, sim_store, SLOW) as daemon,
         aiohttp.ClientSession(daemon.base_url) as session,
     ):
         headers = {"Authorization": f"Bearer {await make(daemon, 'chat', '--concurrent', '1')}"}
@@ -153,7 +258,7 @@ async def test_a_revoked_key_begins_nothing_more_and_a_changed_file_is_believed(
             await stream.content.readline()
             async with session.get("/api/tags", headers=headers) as answer:
                 assert answer.status in {200, 429}, "it has one in flight, if that is not over"
-            assert (await ollamactl("--socket", str(daemon.control), "key", "revoke", "chat"))[0] == 0
+            assert "ended" not in await revoke(daemon, "chat", "--let-finish")
             async with session.get("/api/tags", headers=headers) as answer:
                 assert answer.status == 401
             assert json.loads((await stream.content.read()).splitlines()[-1])["done"], "what has begun goes on"

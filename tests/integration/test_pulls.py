@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.control_face import ollamactl
 from tests.support.daemon import Daemon, Daemons, send_signal, until
 from tests.support.reciting import TEMPLATE, WORDS, recitation, write_reciting_model
 from tests.support.registry import Registry, big_file, registry
@@ -240,6 +241,29 @@ async def test_a_model_that_is_pulled_is_not_deleted_under_those_who_wait_for_it
             async with session.delete("/api/delete", json={"model": source.name("big")}) as answer:
                 assert (answer.status, await answer.read()) == (200, b"")
         assert await children_s_names(daemon) == [set(), set()]
+
+
+async def test_a_registry_that_is_named_as_insecure_is_one_for_all_who_pull(
+    daemons: Daemons, ollama_binary: Path, source: Registry
+) -> None:
+    for model in ("ensured", "operators", "clients"):
+        source.add(model, ("model", model.encode()))
+    host = f"127.0.0.1:{source.port}"
+    models = {"ensure": [source.name("ensured")], "insecure_registries": [host], "retry_initial_s": 0.1}
+    async with daemons.run(ollama_binary, {"models": models}) as daemon:
+        await daemon.until_ready(2)
+
+        async def there() -> bool:
+            return f"{source.name('ensured')}:latest" in await names(daemon.base_url)
+
+        await until(there, daemon.explain)
+        assert not daemon.said("ensured model not pulled")
+        code, _, err = await ollamactl("--socket", str(daemon.control), "pull", source.name("operators"))
+        assert code == 0, err
+        async with aiohttp.ClientSession(daemon.base_url) as session:
+            request = {"model": source.name("clients"), "insecure": False, "stream": False}
+            async with session.post("/api/pull", json=request) as answer:
+                assert (await answer.json()) == {"status": "success"}, "clients send false where nothing was said"
 
 
 async def test_ensured_models_are_pulled_and_preloaded_ones_loaded_and_kept(

@@ -65,6 +65,30 @@ async def test_a_used_connection_that_dies_after_a_byte_is_not_tried_again() -> 
         assert running.connections == 1
 
 
+async def test_a_wait_that_is_given_up_closes_the_connection_and_asks_this_child_no_more() -> None:
+    """On a used connection, which a child that died on it would have had replaced."""
+    closed = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.say(OK)
+        await talk.request()
+        await talk.reader.read()
+        closed.set()
+
+    async with fronted(script) as running:
+        assert (await running.ask(POST)).endswith(b"ok")
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(running.ask(POST))
+            await until(lambda: len(running.sent) == 2)
+            running.sent[-1]("its child hangs")
+        answer = asked.result()
+        assert answer.startswith(b"HTTP/1.1 502")
+        assert b"its child hangs" in answer
+        await closed.wait()
+        assert (running.connections, len(running.sent)) == (1, 2)
+
+
 async def test_an_upload_never_goes_out_on_a_connection_that_may_be_stale() -> None:
     async with fronted(obliging) as running:
         upload = POST.replace(b"/x", b"/upload")

@@ -42,7 +42,8 @@ def debian_program(package: str, path_in_package: str, cache: Path, libraries: S
 
 def library_path(cache: Path, libraries: Sequence[str]) -> str:
     """LD_LIBRARY_PATH with which a program finds the libraries that were unpacked for it."""
-    return os.pathsep.join(str(folder) for name in libraries for folder in (cache / name).glob("usr/lib/*-linux-gnu"))
+    places = ("usr/lib/*-linux-gnu", "lib/*-linux-gnu")
+    return os.pathsep.join(str(at) for name in libraries for place in places for at in (cache / name).glob(place))
 
 
 def _unpack(package: str, cache: Path) -> None:

@@ -74,6 +74,8 @@ class Fronted:
     """That the child has accepted."""
     left: int = 0
     """Requests whose client went away."""
+    sent: list[Callable[[str], None]] = field(default_factory=list)
+    """For each time that a request was sent to the child: how the wait for its response is given up."""
 
     async def ask(self, *pieces: bytes, half_close: bool = False) -> bytes:
         """Send bytes on a connection of their own; gives all that comes until it is closed."""
@@ -166,7 +168,9 @@ async def _handled(running: Fronted, relay: Relay, base_url: str, incoming: web.
     try:
         body = streamed(incoming) if "/upload" in incoming.path else await kept(incoming, 1 << 20) or None
         added = {"X-Ollamad-Child": "gpu0"}
-        outgoing = Outgoing(incoming, body, elsewhere_on_5xx=True, added=added, heard=heard, hold=hold)
+        outgoing = Outgoing(
+            incoming, body, elsewhere_on_5xx=True, added=added, heard=heard, hold=hold, waits=running.sent.append
+        )
         async with relay.open(outgoing, base_url) as answer:
             if isinstance(answer, Refused):
                 return answer.response()

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
+from ollamad.config.address import Address
 from ollamad.errors import ConfigError
-from ollamad.listening import address_of
+from ollamad.listening import address_of, why_never_ours
 
 
 def bound(host: str) -> socket.socket:
@@ -35,3 +36,11 @@ def test_no_socket_opens_what_the_configuration_keeps_to_this_machine(listen: st
 def test_what_the_configuration_opens_a_socket_may_open() -> None:
     with bound("0.0.0.0") as one:
         assert address_of("proxy.listen", "0.0.0.0:11434", [one]).host == "0.0.0.0"
+
+
+def test_an_address_of_no_machine_here_is_never_ours_and_one_that_is_taken_may_be_later() -> None:
+    assert "can't be listened on" in (why_never_ours(Address("192.0.2.1", 11434)) or "")
+    with bound("127.0.0.1") as one:
+        one.listen()
+        assert why_never_ours(Address("127.0.0.1", one.getsockname()[1])) is None
+    assert why_never_ours(Address("127.0.0.1", 0)) is None

@@ -66,11 +66,14 @@ def listed(context: Context) -> int:
 
 
 def revoke(context: Context) -> int:
-    """A key out of force."""
-    gone = context.control.post(f"/v1/keys/{quote(context.options.key, safe='')}/revoke")
+    """A key out of force, and what it has in flight ended."""
+    flag = "?let_finish=1" if context.options.let_finish else ""
+    gone = context.control.post(f"/v1/keys/{quote(context.options.key, safe='')}/revoke{flag}")
     if context.json:
         context.document(gone)
-    context.say(f"{gone['name']} ({gone['id']}) is revoked")
+    ended = gone["requests_ended"]
+    told = f"; {ended} {'request' if ended == 1 else 'requests'} of it ended" if ended else ""
+    context.say(f"{gone['name']} ({gone['id']}) is revoked{told}")
     return DONE
 
 

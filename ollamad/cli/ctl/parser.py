@@ -163,7 +163,8 @@ def _keying(commands: Subparsers) -> None:
         "--expires", metavar="TIME", type=_later, help='when it ends: "12h", "90d", or a date, 2027-12-31'
     )
     _command(keys, "list", "keys:listed", "the API keys, without what opens a door")
-    revoke = _command(keys, "revoke", "keys:revoke", "take an API key out of force; what it has begun goes on")
+    revoke = _command(keys, "revoke", "keys:revoke", "take an API key out of force, and end what it has in flight")
+    _flag(revoke, "--let-finish", "let what it has in flight go on to its end")
     _named(revoke, "key", KEYS, "its name or its id")
 
 

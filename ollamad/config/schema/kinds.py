@@ -31,3 +31,10 @@ ModelName = Annotated[
     ),
 ]
 ModelNames = Annotated[tuple[ModelName, ...], Meta(extra={"expected": 'a list of models, such as ["llama3.2:3b"]'})]
+RegistryHosts = Annotated[
+    tuple[
+        Annotated[str, Meta(min_length=1, max_length=350, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")],
+        ...,
+    ],
+    Meta(extra={"expected": 'a list of hosts, each with its port if it has one, such as ["registry.lan:5000"]'}),
+]

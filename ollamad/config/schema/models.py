@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from ollamad.config.schema.kinds import Count, ModelNames, Seconds, SecondsOrNone
+from ollamad.config.schema.kinds import Count, ModelNames, RegistryHosts, Seconds, SecondsOrNone
 
 
 class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +42,12 @@ class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     preload: Annotated[
         ModelNames,
         Meta(description="Models that are loaded at start, and again whenever no child has them loaded."),
+    ] = ()
+    insecure_registries: Annotated[
+        RegistryHosts,
+        Meta(
+            description="Registries that are spoken to without TLS (Ollama's `insecure`), whoever asks for a pull: whoever is on the way can give other models."
+        ),
     ] = ()
     conflicts: Annotated[
         Literal["newest", "primary"],

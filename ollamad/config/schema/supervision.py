@@ -61,6 +61,14 @@ class Supervision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             description="A ready child that leaves this many probes in a row unanswered is ended and started again.",
         ),
     ] = 3
+    move_after_misses: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="What a child has not begun to answer is sent to another one after this many, where one takes requests; 0: only when it is ended. A long prompt or load is no reason: probes are answered meanwhile.",
+        ),
+    ] = 1
     resident_interval_s: Annotated[
         Seconds,
         Meta(

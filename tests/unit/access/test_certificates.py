@@ -6,10 +6,12 @@ import ssl
 from pathlib import Path
 
 import pytest
+import structlog
 
-from ollamad.access.access import Access
+from ollamad.access.access import Access, examine
 from ollamad.access.certificates import Certificates
-from ollamad.config.schema import Config, Proxy
+from ollamad.config.schema import Access as AccessSettings
+from ollamad.config.schema import Config, Proxy, Status
 from ollamad.errors import ConfigError
 from tests.support.tls import Pair, make_pair
 
@@ -73,3 +75,51 @@ async def test_bad_newer_files_change_nothing_and_are_told_once(pair: Pair) -> N
     await access.look()
     assert access.proxy_tls is context
     assert access.status_tls is None
+
+
+def test_what_clients_would_refuse_is_told_whoever_signed_it_and_used_all_the_same(tmp_path: Path, pair: Pair) -> None:
+    over = make_pair(tmp_path, "over", over=True)
+    for_clients = make_pair(tmp_path, "clients", usage="clientAuth")
+    doubts = [Certificates("proxy", one.certificate, one.key).doubt() for one in (pair, over, for_clients)]
+    assert doubts[0] is None
+    assert doubts[1] is not None
+    assert "certificate has expired" in doubts[1]
+    assert doubts[2] is not None
+    assert "purpose" in doubts[2]
+
+
+def test_a_chain_is_believed_for_what_its_first_is(tmp_path: Path, pair: Pair) -> None:
+    over = make_pair(tmp_path, "over", over=True)
+    chain = tmp_path / "chain.pem"
+    chain.write_text(pair.certificate.read_text() + over.certificate.read_text())
+    assert Certificates("proxy", chain, pair.key).doubt() is None
+
+
+def test_a_certificate_that_clients_refuse_is_told_at_start_and_when_it_is_renewed(tmp_path: Path, pair: Pair) -> None:
+    over = make_pair(tmp_path, "over", over=True)
+    config = Config(proxy=Proxy(tls_certificate=str(over.certificate), tls_key=str(over.key)))
+    with structlog.testing.capture_logs() as logs:
+        Access(config, str(tmp_path))
+    assert [(line["event"], line["listener"]) for line in logs] == [("clients refuse the certificate", "proxy")]
+    held = Certificates("proxy", pair.certificate, pair.key)
+    pair.certificate.write_bytes(over.certificate.read_bytes())
+    pair.key.write_bytes(over.key.read_bytes())
+    with structlog.testing.capture_logs() as logs:
+        held.read()()
+    assert [line["event"] for line in logs] == ["certificate renewed", "clients refuse the certificate"]
+
+
+def test_all_files_that_cannot_be_used_are_told_at_once(tmp_path: Path, pair: Pair) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text("keys = 1")
+    keys.chmod(0o600)
+    config = Config(
+        proxy=Proxy(tls_certificate=str(tmp_path / "none"), tls_key=str(pair.key)),
+        status=Status(tls_certificate=str(pair.certificate), tls_key=str(tmp_path / "none")),
+        access=AccessSettings(keys_file=str(keys)),
+    )
+    with pytest.raises(ConfigError) as caught:
+        Access(config, str(tmp_path))
+    told = [problem.key for problem in caught.value.problems]
+    assert told == ["proxy.tls_certificate", "status.tls_key", "access.keys_file"]
+    assert [problem.key for problem in examine(config, str(tmp_path))[0]] == told

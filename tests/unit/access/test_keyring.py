@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,26 @@ async def test_a_key_that_is_revoked_while_a_reload_goes_on_stays_revoked(ring: 
     await ring.revoke("chat")
     take()
     assert refused(ring.holder, secret).status == 401
+
+
+async def test_a_revocation_ends_what_is_in_flight_once_and_what_is_another_s_not_at_all(ring: Keyring) -> None:
+    (_, leaked), (_, kept) = await ring.create(Grant(name="leaked")), await ring.create(Grant(name="kept"))
+    ended: list[str] = []
+    over, going_on, other = (ring.holder(secret) for secret in (leaked, leaked, kept))
+    for name, holder in (("over", over), ("going on", going_on), ("other", other)):
+        admit(holder, Scope.INFER)
+        holder.end = partial(ended.append, name)
+    over.leaves()
+    assert (await ring.revoke("leaked"))[2] == 1
+    assert (ended, going_on.revoke(), other.usage.in_flight) == (["going on"], False, 1)
+
+
+async def test_who_is_let_finish_is_not_ended(ring: Keyring) -> None:
+    _, secret = await ring.create(Grant(name="chat"))
+    holder = ring.holder(secret)
+    admit(holder, Scope.INFER)
+    holder.end = partial(pytest.fail, "it was ended")
+    assert (await ring.revoke("chat", let_finish=True))[2] == 0
 
 
 async def test_names_are_their_holder_s_alone_and_keys_have_a_number(ring: Keyring) -> None:

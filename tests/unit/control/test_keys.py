@@ -45,7 +45,7 @@ async def test_a_key_is_told_once_and_listed_without_what_opens_a_door(here: Fac
 async def test_a_key_is_revoked_by_its_id_or_its_name(here: Face, by: str) -> None:
     _, made = await post(here, "/v1/keys", {"name": "chat"})
     gone = await post(here, f"/v1/keys/{made[by]}/revoke")
-    assert gone == (200, {"id": made["id"], "name": "chat"})
+    assert gone == (200, {"id": made["id"], "name": "chat", "requests_ended": 0})
     assert (await here.ask("GET", "/v1/keys"))[1]["keys"] == []
     assert (await post(here, f"/v1/keys/{made[by]}/revoke"))[0] == 404
 
@@ -115,7 +115,8 @@ async def test_ollamactl_lists_and_revokes(here: Face) -> None:
     assert "expired" in row
     _, out, _ = await here.ctl("key", "list", "--json")
     assert json.loads(out)["keys"][0]["name"] == "chat"
-    code, out, _ = await here.ctl("key", "revoke", "chat")
+    assert (await post(here, "/v1/keys/chat/revoke?let_finish=perhaps"))[0] == 400
+    code, out, _ = await here.ctl("key", "revoke", "chat", "--let-finish")
     assert (code, out.endswith("is revoked\n")) == (0, True)
     code, _, err = await here.ctl("key", "revoke", "chat")
     assert (code, "no key 'chat'" in err) == (1, True)

@@ -181,3 +181,16 @@ async def test_a_fault_of_ours_is_500_and_told_to_the_log_alone() -> None:
         assert [entry["event"] for entry in logged] == ["status fault"]
     finally:
         await runner.cleanup()
+
+
+async def test_a_dashboard_whose_key_is_revoked_is_hung_up_on_and_then_refused(rings: Rings) -> None:
+    async with serving(Guard(rings.ring, WIDE, allow_unauthenticated=False, allowed_hosts=tuple)) as port:
+        headers = {"Authorization": f"Bearer {rings.good}"}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            async with session.get("/events", headers=headers) as events:
+                await events.content.readline()
+                assert (await rings.ring.revoke("prometheus"))[2] == 1
+                with pytest.raises(aiohttp.ClientError):
+                    await events.read()
+            async with session.get("/status", headers=headers) as answer:
+                assert answer.status == 401

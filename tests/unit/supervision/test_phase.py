@@ -19,6 +19,7 @@ from ollamad.supervision.state import (
     Kill,
     KillRunner,
     Missed,
+    MoveWaiting,
     Phase,
     Quarantine,
     Release,
@@ -112,7 +113,7 @@ def test_a_child_in_backoff_that_is_no_longer_wanted_stays_down() -> None:
 
 def test_a_ready_child_that_leaves_probes_unanswered_is_ended_and_started_again_with_the_reason() -> None:
     state, actions = play(*UP, (2.0, Missed(1)), (3.0, Missed(1)))
-    assert (state.phase, actions) == (Phase.READY, [Spawn(1)])
+    assert (state.phase, actions) == (Phase.READY, [Spawn(1), MoveWaiting(1), MoveWaiting(1)])
     state, actions = play((4.0, Missed(1)), state=state)
     assert (state.phase, actions) == (Phase.STOPPING, [Kill(1)])
     state, actions = play((4.1, Gone(1, "killed by SIGKILL")), state=state)
@@ -121,7 +122,18 @@ def test_a_ready_child_that_leaves_probes_unanswered_is_ended_and_started_again_
 
 def test_an_answer_forgives_the_probes_missed_before_it() -> None:
     state, actions = play(*UP, (2.0, Missed(1)), (3.0, Missed(1)), (4.0, Answered(1)), (5.0, Missed(1)))
-    assert (state.phase, state.misses, actions) == (Phase.READY, 1, [Spawn(1)])
+    assert (state.phase, state.misses, actions[-1]) == (Phase.READY, 1, MoveWaiting(1))
+
+
+def test_what_waits_is_moved_after_as_many_probes_as_is_set_and_never_where_none_is() -> None:
+    missed = ((2.0, Missed(1)), (3.0, Missed(1)))
+    for after, moves in ((0, 0), (1, 2), (2, 1), (3, 0)):
+        policy = replace(POLICY, move_after_misses=after)
+        state, actions = ChildState(), list[Action]()
+        for when, event in (*UP, *missed):
+            state, more = step(state, event, when, policy, luck=0.0)
+            actions += more
+        assert actions == [Spawn(1), *[MoveWaiting(1)] * moves]
 
 
 def test_a_successor_starts_with_no_probes_missed() -> None:
@@ -392,6 +404,7 @@ SITUATIONS: dict[str, list[ChildState]] = {
     ],
     "starting": [replace(BASE, phase=Phase.STARTING, deadline_s=10.0, on_trial=trial) for trial in (False, True)],
     "ready": [
+        replace(BASE, phase=Phase.READY, ready_since_s=0.0),
         replace(BASE, phase=Phase.READY, ready_since_s=0.0, misses=2),
         replace(BASE, phase=Phase.READY, ready_since_s=0.0, misses=2, runner_killed_s=1.0),
     ],
@@ -402,9 +415,10 @@ SITUATIONS: dict[str, list[ChildState]] = {
             want=want,
             deadline_s=10.0,
             ready_since_s=0.0,
-            misses=2,
+            misses=misses,
             runner_killed_s=killed_s,
         )
+        for misses in (0, 2)
         for want in Want
         for killed_s in (None, 1.0)
     ],

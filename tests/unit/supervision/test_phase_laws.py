@@ -19,6 +19,7 @@ from ollamad.supervision.state import (
     Kill,
     KillRunner,
     Missed,
+    MoveWaiting,
     Phase,
     Quarantine,
     Release,
@@ -99,9 +100,9 @@ class Machine(RuleBasedStateMachine):
                     assert not self.ails, "a start on a GPU that has not been said to be well again"
                     assert self.now >= self.not_before_s, "faster than the backoff allows"
                     self.alive, self.asked_to_go = life, False
-                case Terminate(life=life) | Kill(life=life) | KillRunner(life=life):
+                case Terminate(life=life) | Kill(life=life) | KillRunner(life=life) | MoveWaiting(life=life):
                     assert life == self.alive, "a signal for a process that is gone"
-                    self.asked_to_go |= not isinstance(action, KillRunner)
+                    self.asked_to_go |= not isinstance(action, KillRunner | MoveWaiting)
 
     @rule(pause=st.floats(0.01, 30))
     def time_passes(self, pause: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,8 @@ def test_a_link_that_leads_nowhere_is_replaced(tmp_path: Path) -> None:
 
 def test_the_first_configuration_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.toml").write_text(NEW_CONFIG)
-    assert main(["check", "--quiet", "--config", str(tmp_path / "config.toml")]) == 0
+    program = f"ollama.binary={sys.executable}"  # any will do
+    assert main(["check", "--quiet", "--config", str(tmp_path / "config.toml"), "--set", program]) == 0
     assert capsys.readouterr().out == ""
 
 
