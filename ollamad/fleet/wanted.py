@@ -96,11 +96,17 @@ class Wanted:
         told = None
         while True:
             state, reason = await self._loaded(name)
-            if reason not in {None, told}:
-                log.warning("preloaded model not loaded", model=name.short, reason=reason)
+            if reason != told and not (state == "missing" and self._comes(name)):
+                told = reason
+                if reason is not None:
+                    log.warning("preloaded model not loaded", model=name.short, reason=reason)
             self._preload[name.short] = WantedView(name.short, state, reason)
-            told = reason
             await asyncio.sleep(self._models.preload_interval_s)
+
+    def _comes(self, name: Name) -> bool:
+        """Whether it is being pulled, as `models.ensure` asks: that it is missing until then is no news."""
+        ensured = self._ensure.get(name.short)
+        return ensured is not None and ensured.state != "there"
 
     async def _loaded(self, name: Name) -> tuple[str, str | None]:
         """What state it is in after this look, and why it is not loaded."""

@@ -283,3 +283,12 @@ async def test_a_preloaded_model_that_is_not_there_or_can_t_be_loaded_says_so_on
             await until(lambda: sum(len(child.asked) for child in fleet.children.values()) > 3)  # it is tried again
     told = [said["reason"] for said in logged if said["event"] == "preloaded model not loaded"]
     assert told == ["no child has it: pull it, or name it in models.ensure, too", "no room"]
+
+
+async def test_that_a_preloaded_model_is_missing_while_it_is_pulled_is_no_news(tmp_path: Path) -> None:
+    with capture_logs() as told:
+        async with world(tmp_path, ensure=("m",), preload=("m",), preload_interval_s=0.01) as (synchronizer, fleet):
+            await until(lambda: [view.state for view in synchronizer.view().preload] == ["missing"])
+            fleet.children["a"].gate.set()
+            await until(lambda: [view.state for view in synchronizer.view().preload] == ["loaded"])
+    assert [entry for entry in told if entry["event"] == "preloaded model not loaded"] == []
