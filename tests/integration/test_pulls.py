@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.control_face import ollamactl
 from tests.support.daemon import Daemon, Daemons, send_signal, until
 from tests.support.reciting import TEMPLATE, WORDS, recitation, write_reciting_model
 from tests.support.registry import Registry, big_file, registry
@@ -240,6 +241,25 @@ async def test_a_model_that_is_pulled_is_not_deleted_under_those_who_wait_for_it
             async with session.delete("/api/delete", json={"model": source.name("big")}) as answer:
                 assert (answer.status, await answer.read()) == (200, b"")
         assert await children_s_names(daemon) == [set(), set()]
+
+
+async def test_an_operator_s_pull_is_stopped_by_deleting_the_model_and_its_operation_says_so(
+    daemons: Daemons, ollama_binary: Path, tmp_path: Path, source: Registry
+) -> None:
+    source.add("big", ("model", await asyncio.to_thread(big_file, tmp_path / "big", 40 * MIB)))
+    source.hold_after(10 * MIB)
+    name = source.name("big")
+    async with daemons.run(ollama_binary) as daemon, asyncio.TaskGroup() as tasks:
+        await daemon.until_ready(2)
+        pull = tasks.create_task(ollamactl("--socket", str(daemon.control), "pull", "--insecure", name))
+        await until(lambda: source.sent_bytes >= 8 * MIB, daemon.explain)
+        assert await ollamactl("--socket", str(daemon.control), "rm", name) == (
+            0,
+            f"the pull of {name} is given up; what has come of it goes with ollamactl prune\n",
+            "",
+        )
+        code, _, err = await pull
+        assert (code, "the pull was given up" in err) == (1, True)
 
 
 async def test_ensured_models_are_pulled_and_preloaded_ones_loaded_and_kept(

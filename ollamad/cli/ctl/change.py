@@ -202,7 +202,8 @@ def _follow(context: Context, records: Iterator[dict[str, Any]]) -> int:
 def left(context: Context, last: Document) -> int:
     """We were interrupted; the operation was not."""
     if name := last.get("operation"):
-        print(f"\n{name} goes on; look again with: ollamactl operations {name} --follow", file=context.err)
+        stop = f", stop it with: ollamactl rm {context.options.model}" if context.options.command == "pull" else ""
+        print(f"\n{name} goes on; look again with: ollamactl operations {name} --follow{stop}", file=context.err)
     return INTERRUPTED
 
 

@@ -240,6 +240,16 @@ async def test_an_ensured_model_is_pulled_again_until_it_is_there_and_then_left_
         await until(lambda: [view.state for view in synchronizer.view().ensure] == ["there"])
 
 
+async def test_when_it_is_tried_again_comes_nearer(tmp_path: Path) -> None:
+    async with world(tmp_path, ensure=("m",), retry_initial_s=60.0) as (synchronizer, fleet):
+        fleet.children["a"].error = "the registry is away"
+        fleet.children["a"].gate.set()
+        await until(lambda: [view.state for view in synchronizer.view().ensure] == ["retrying"])
+        first_s = synchronizer.view().ensure[0].retry_in_s or 0.0
+        assert 50 < first_s <= 75
+        await until(lambda: (synchronizer.view().ensure[0].retry_in_s or first_s) < first_s)
+
+
 async def test_a_model_that_is_there_is_not_pulled(tmp_path: Path) -> None:
     put_model(tmp_path / "a", "m", b"config")
     async with world(tmp_path, ensure=("m", "not/a/valid/name")) as (synchronizer, fleet):
