@@ -24,10 +24,10 @@ def drain(context: Context) -> int:
     """Nothing new for a child, then no child."""
     child = context.options.child
     before = _ask(context, child, "drain")
-    if before["want"] == "down" and before["phase"] == "stopped":
-        return _tell(context, child, "is drained already")
     if context.options.wait:
         return _watch(context, child, lambda now: now["phase"] == "stopped", f"{child} has stopped")
+    if before["want"] == "down" and before["phase"] == "stopped":
+        return _tell(context, child, "is drained already")
     return _tell(context, child, "gets nothing new, and stops once it is idle")
 
 
