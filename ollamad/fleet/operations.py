@@ -116,7 +116,7 @@ class Operations:
     async def pull(self, model: str, tell: Tell, *, insecure: bool = False) -> None:
         """Get a model, for all children; goes on where a download of it is under way. Raises OperationFailed.
 
-        Broken off, it leaves the download going.
+        Broken off, it leaves the download going, and who deletes the model gives that up: nobody may be left who asked.
         """
         name = parse(model)
         if name is None:
@@ -124,7 +124,7 @@ class Operations:
         last: Record | None = None
         options = {"insecure": True} if insecure else {}
         try:
-            async with aclosing(self._fleet.synchronizer.pull(name, options).follow()) as records:
+            async with aclosing(self._fleet.synchronizer.pull(name, options).follow(waits=False)) as records:
                 async for last in records:
                     if not last.error:
                         tell(_pulled(last))

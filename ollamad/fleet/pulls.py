@@ -71,12 +71,12 @@ class Pull:
             self.outcome = outcome
             self._news.ring()
 
-    async def follow(self) -> AsyncGenerator[Record]:
+    async def follow(self, *, waits: bool = True) -> AsyncGenerator[Record]:
         """What has been told and what will be, to the end. Who is slow misses what was overtaken, nothing else.
 
-        Raises Refusal where no child would even begin.
+        Who `waits` keeps it from being given up. Raises Refusal where no child would even begin.
         """
-        self.listeners += 1
+        self.listeners += waits
         seen = 0
         try:
             while True:
@@ -89,7 +89,7 @@ class Pull:
                     break
                 await self._news.heard(LOOK_S)
         finally:
-            self.listeners -= 1
+            self.listeners -= waits
         if isinstance(self.outcome, Refusal):
             raise self.outcome
         yield self.outcome

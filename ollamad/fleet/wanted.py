@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -44,11 +46,19 @@ class Wanted:
         self._where = where
         self._ensure: dict[str, WantedView] = {}
         self._preload: dict[str, WantedView] = {}
+        self._retry_s: dict[str, float] = {}
+        """When what could not be pulled is tried again, on the monotonic clock, by model."""
 
     @property
     def ensure(self) -> tuple[WantedView, ...]:
         """How it stands with the models that must be there."""
-        return tuple(self._ensure.values())
+        now_s = time.monotonic()
+        return tuple(
+            replace(view, retry_in_s=round(max(0.0, self._retry_s[view.model] - now_s), 1))
+            if view.state == "retrying"
+            else view
+            for view in self._ensure.values()
+        )
 
     @property
     def preload(self) -> tuple[WantedView, ...]:
@@ -75,7 +85,8 @@ class Wanted:
                 break
             pause_s = wait_s * (1 + JITTER * random.random())  # noqa: S311 - no secret
             log.warning("ensured model not pulled", model=name.short, reason=reason, retry_in_s=round(pause_s, 1))
-            self._ensure[name.short] = WantedView(name.short, "retrying", reason, round(pause_s, 1))
+            self._retry_s[name.short] = time.monotonic() + pause_s
+            self._ensure[name.short] = WantedView(name.short, "retrying", reason)
             await asyncio.sleep(pause_s)
             wait_s = min(wait_s * 2, self._models.retry_max_s)
         self._ensure[name.short] = WantedView(name.short, "there")
@@ -95,12 +106,20 @@ class Wanted:
     async def _kept(self, name: Name) -> None:
         told = None
         while True:
+            comes = self._comes(name)
             state, reason = await self._loaded(name)
-            if reason not in {None, told}:
-                log.warning("preloaded model not loaded", model=name.short, reason=reason)
+            if reason != told and not (state == "missing" and comes):
+                told = reason
+                if reason is not None:
+                    log.warning("preloaded model not loaded", model=name.short, reason=reason)
             self._preload[name.short] = WantedView(name.short, state, reason)
-            told = reason
             await asyncio.sleep(self._models.preload_interval_s)
+
+    def _comes(self, name: Name) -> bool:
+        """Whether it is being pulled, as `models.ensure` asks: that it is missing until then is no news."""
+        ensured = self._ensure.get(name.short)
+        asked = any(known.key == name.key for text in self._models.ensure if (known := parse(text)))
+        return asked and (ensured is None or ensured.state != "there")
 
     async def _loaded(self, name: Name) -> tuple[str, str | None]:
         """What state it is in after this look, and why it is not loaded."""

@@ -49,6 +49,8 @@ def wanted_loads(snapshot: Snapshot, memory: Memory) -> Iterator[WantedLoad]:
     """The copies that are asked for and are not there."""
     taken: set[str] = set()
     for model in sorted(memory.rules.models):
+        if _is_hopeless(model, snapshot, memory):
+            continue
         rule = memory.rule(model)
         wanted = max(rule.min_replicas, int(rule.pin))
         missing = wanted - sum(has_or_loads(child, model) for child in snapshot.children)
@@ -58,6 +60,12 @@ def wanted_loads(snapshot: Snapshot, memory: Memory) -> Iterator[WantedLoad]:
                 break
             taken.add(load.child.id)
             yield load
+
+
+def _is_hopeless(model: str, snapshot: Snapshot, memory: Memory) -> bool:
+    """Whether no store has this model as far as is known, or a child has just refused to load it."""
+    stored = memory.knowledge.files_bytes
+    return bool(stored and model not in stored) or memory.is_refused((model, ""), snapshot.taken_at_s)
 
 
 def has_or_loads(child: ChildView, model: str) -> bool:

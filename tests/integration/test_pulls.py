@@ -266,6 +266,25 @@ async def test_a_registry_that_is_named_as_insecure_is_one_for_all_who_pull(
                 assert (await answer.json()) == {"status": "success"}, "clients send false where nothing was said"
 
 
+async def test_an_operator_s_pull_is_stopped_by_deleting_the_model_and_its_operation_says_so(
+    daemons: Daemons, ollama_binary: Path, tmp_path: Path, source: Registry
+) -> None:
+    source.add("big", ("model", await asyncio.to_thread(big_file, tmp_path / "big", 40 * MIB)))
+    source.hold_after(10 * MIB)
+    name = source.name("big")
+    async with daemons.run(ollama_binary) as daemon, asyncio.TaskGroup() as tasks:
+        await daemon.until_ready(2)
+        pull = tasks.create_task(ollamactl("--socket", str(daemon.control), "pull", "--insecure", name))
+        await until(lambda: source.sent_bytes >= 8 * MIB, daemon.explain)
+        assert await ollamactl("--socket", str(daemon.control), "rm", name) == (
+            0,
+            f"the pull of {name} is given up; what has come of it goes with ollamactl prune\n",
+            "",
+        )
+        code, _, err = await pull
+        assert (code, "the pull was given up" in err) == (1, True)
+
+
 async def test_ensured_models_are_pulled_and_preloaded_ones_loaded_and_kept(
     daemons: Daemons, ollama_binary: Path, source: Registry, tmp_path: Path
 ) -> None:

@@ -24,10 +24,10 @@ def drain(context: Context) -> int:
     """Nothing new for a child, then no child."""
     child = context.options.child
     before = _ask(context, child, "drain")
-    if before["want"] == "down" and before["phase"] == "stopped":
-        return _tell(context, child, "is drained already")
     if context.options.wait:
         return _watch(context, child, lambda now: now["phase"] == "stopped", f"{child} has stopped")
+    if before["want"] == "down" and before["phase"] == "stopped":
+        return _tell(context, child, "is drained already")
     return _tell(context, child, "gets nothing new, and stops once it is idle")
 
 
@@ -205,7 +205,8 @@ def _follow(context: Context, records: Iterator[dict[str, Any]]) -> int:
 def left(context: Context, last: Document) -> int:
     """We were interrupted; the operation was not."""
     if name := last.get("operation"):
-        print(f"\n{name} goes on; look again with: ollamactl operations {name} --follow", file=context.err)
+        stop = f", stop it with: ollamactl rm {context.options.model}" if context.options.command == "pull" else ""
+        print(f"\n{name} goes on; look again with: ollamactl operations {name} --follow{stop}", file=context.err)
     return INTERRUPTED
 
 

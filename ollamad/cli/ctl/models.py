@@ -13,6 +13,7 @@ from ollamad.cli.ctl.errors import DONE, CommandError
 from ollamad.cli.ctl.look import holders, unknown
 from ollamad.cli.ctl.progress import Ticker, pull_line
 from ollamad.cli.ctl.transport import Api
+from ollamad.ollama.names import canonical
 
 Document = Mapping[str, Any]
 
@@ -34,11 +35,25 @@ def pull(context: Context) -> int:
 
 
 def rm(context: Context) -> int:
-    """Delete a model."""
+    """Delete a model, or give up its download."""
     name = context.options.model
-    _known(context, name, otherwise="ollamactl models lists those that there are")
-    context.proxy().ask("DELETE", "/api/delete", {"model": name})
+    pulled = _is_pulled(context, name)
+    if not pulled:
+        _known(context, name, otherwise="ollamactl models lists those that there are")
+    try:
+        context.proxy().ask("DELETE", "/api/delete", {"model": name})
+    except CommandError:  # it is not there yet
+        if not pulled or _is_pulled(context, name):
+            raise
+        return _done(
+            context, name, f"the pull of {name} is given up; what has come of it goes with ollamactl prune", []
+        )
     return _done(context, name, f"{name} is deleted", [])
+
+
+def _is_pulled(context: Context, name: str) -> bool:
+    pulls = context.status().get("store", {}).get("pulls", [])
+    return canonical(name) in {canonical(pull["model"]) for pull in pulls}
 
 
 def load(context: Context) -> int:

@@ -257,6 +257,16 @@ async def test_an_ensured_model_is_pulled_again_until_it_is_there_and_then_left_
         await until(lambda: [view.state for view in synchronizer.view().ensure] == ["there"])
 
 
+async def test_when_it_is_tried_again_comes_nearer(tmp_path: Path) -> None:
+    async with world(tmp_path, ensure=("m",), retry_initial_s=60.0) as (synchronizer, fleet):
+        fleet.children["a"].error = "the registry is away"
+        fleet.children["a"].gate.set()
+        await until(lambda: [view.state for view in synchronizer.view().ensure] == ["retrying"])
+        first_s = synchronizer.view().ensure[0].retry_in_s or 0.0
+        assert 50 < first_s <= 75
+        await until(lambda: (synchronizer.view().ensure[0].retry_in_s or first_s) < first_s)
+
+
 async def test_a_model_that_is_there_is_not_pulled(tmp_path: Path) -> None:
     put_model(tmp_path / "a", "m", b"config")
     async with world(tmp_path, ensure=("m", "not/a/valid/name")) as (synchronizer, fleet):
@@ -300,3 +310,12 @@ async def test_a_preloaded_model_that_is_not_there_or_can_t_be_loaded_says_so_on
             await until(lambda: sum(len(child.asked) for child in fleet.children.values()) > 3)  # it is tried again
     told = [said["reason"] for said in logged if said["event"] == "preloaded model not loaded"]
     assert told == ["no child has it: pull it, or name it in models.ensure, too", "no room"]
+
+
+async def test_that_a_preloaded_model_is_missing_while_it_is_pulled_is_no_news(tmp_path: Path) -> None:
+    with capture_logs() as told:
+        async with world(tmp_path, ensure=("m",), preload=("m",), preload_interval_s=0.01) as (synchronizer, fleet):
+            await until(lambda: [view.state for view in synchronizer.view().preload] == ["missing"])
+            fleet.children["a"].gate.set()
+            await until(lambda: [view.state for view in synchronizer.view().preload] == ["loaded"])
+    assert [entry for entry in told if entry["event"] == "preloaded model not loaded"] == []

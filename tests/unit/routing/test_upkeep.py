@@ -5,7 +5,7 @@ import pytest
 
 from ollamad.routing.decide import Need, Request
 from ollamad.routing.knowledge import What
-from ollamad.routing.memory import Memory, ModelRule, Rules
+from ollamad.routing.memory import REFUSED_S, Memory, ModelRule, Rules
 from ollamad.routing.snapshot import LoadView, Resident, Snapshot
 from ollamad.routing.upkeep import (
     COLD_S,
@@ -36,6 +36,17 @@ def test_pinned_models_get_one_copy_each_on_children_of_their_own() -> None:
     wanted = list(wanted_loads(fleet(child("a"), child("b")), known))
     assert {load.model for load in wanted} == {"one", "two"}
     assert len({load.child.id for load in wanted}) == 2
+
+
+def test_what_is_not_there_or_was_just_refused_is_not_tried_every_second() -> None:
+    rules = {M: ModelRule(min_replicas=1)}
+    snapshot = fleet(child("a"), child("b"))
+    assert list(wanted_loads(snapshot, memory(gb={"other": 8}, rules=rules))) == []
+    known = memory(rules=rules)
+    known.load_refused((M, ""), NOW_S - 1)
+    assert list(wanted_loads(snapshot, known)) == []
+    known.load_refused((M, ""), NOW_S - REFUSED_S)
+    assert [load.model for load in wanted_loads(snapshot, known)] == [M]
 
 
 def test_what_is_there_or_on_its_way_is_not_wanted_again() -> None:

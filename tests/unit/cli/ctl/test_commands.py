@@ -182,6 +182,20 @@ async def test_interrupted_it_says_how_to_look_again(here: Face) -> None:
     assert operation.state.value == "running"
 
 
+async def test_an_interrupted_pull_says_how_to_stop_it(here: Face) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ollamad.cli.ctl.main", "--socket", str(here.path), "pull", "m"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    await process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert process.returncode == 130
+    assert "--follow, stop it with: ollamactl rm m\n" in err.decode()
+
+
 async def test_a_reload_of_a_bad_configuration_tells_every_problem(here: Face) -> None:
     here.puppets.fault = ConfigError((Problem("proxy.listen", "is wrong"), Problem("log.level", "too")))
     code, out, err = await here.ctl("reload")
