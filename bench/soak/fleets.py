@@ -35,6 +35,7 @@ TABLES: Final[dict[str, dict[str, Any]]] = {
         "backoff_max_s": 1.0,
         "crash_loop_deaths": 1000,
         "stream_stall_s": 3.0,
+        "first_byte_stall_s": 8.0,  # an Ollama may keep for ever the slot of a client that left
         "runner_grace_s": 0.5,
         "wedges_max": 100,
     },
