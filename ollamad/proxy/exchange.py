@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Protocol
@@ -38,8 +38,7 @@ from ollamad.upstream.tail import TAIL_MAX_BYTES
 
 REFUSAL_MAX_BYTES: Final = 65_536
 """How much of a child's 5xx is kept, to be told when no other child does better."""
-
-
+NOBODY_ENDS_IT: Final = nullcontext()
 STREAMS: Final = (b"application/x-ndjson", b"text/event-stream")
 """What the content types of answers that come piece by piece begin with."""
 
@@ -220,7 +219,7 @@ class Answer:
         connection.source = _Held(self._link, self._outgoing.hold)
         holder = trip_of(incoming).holder
         try:
-            with ended_by(holder, lambda: reply.fail(REVOKED)):
+            with ended_by(holder, partial(reply.fail, REVOKED)) if holder else NOBODY_ENDS_IT:
                 reply.attach(
                     client_head(incoming, self._head, form, self._outgoing.added),
                     transport.write,

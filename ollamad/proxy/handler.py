@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
 import structlog
 from aiohttp import web
 
-from ollamad.access.holder import REVOKED, until_revoked
+from ollamad.access.holder import REVOKED, Holder, until_revoked
 from ollamad.access.hosts import host_is_allowed, own_addresses
 from ollamad.config.address import Address
 from ollamad.config.schema import Proxy
@@ -45,6 +46,7 @@ LACKS: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST)
 Tried = frozenset[tuple[str, int]]
 """Children by name and life."""
 NOBODY: Final[Tried] = frozenset()
+Serving = Coroutine[Any, Any, web.StreamResponse]
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -94,7 +96,7 @@ class Handler:
         REQUEST.set(facts)  # its task, and so its context, ends with it
         with travel(incoming.method, path, request_id, self._ended) as trip:
             try:
-                response = await self._served_for_its_key(incoming, trip)
+                response = await self._served_for(trip_of(incoming).holder, incoming, trip)
                 trip.answered(response.status)
                 return response  # noqa: TRY300 - what follows are the failures
             except ClientError as error:
@@ -149,17 +151,21 @@ class Handler:
         trip.names(request.model)
         return _Job(incoming, route, body, request, trip.id, trip)
 
-    async def _served_for_its_key(self, incoming: web.Request, trip: Trip) -> web.StreamResponse:
+    def _served_for(self, holder: Holder | None, incoming: web.Request, trip: Trip) -> Serving:
+        """No step more where nobody is asked for a key: there is one for each of 5,000 streams."""
+        return self._served(incoming, trip) if holder is None else self._served_until_revoked(holder, incoming, trip)
+
+    async def _served_until_revoked(self, holder: Holder, incoming: web.Request, trip: Trip) -> web.StreamResponse:
         """Read and serve it, until its key is revoked. Raises KeyRevoked where no answer had begun by then."""
-        holder = trip_of(incoming).holder
         with until_revoked(holder):
-            response = await self._served(await self._read(incoming, trip))
-        if holder is not None and holder.revoked:
+            response = await self._served(incoming, trip)
+        if holder.revoked:
             trip.ends(Outcome.REVOKED, response.status, REVOKED)
         return response
 
-    async def _served(self, job: _Job) -> web.StreamResponse:
+    async def _served(self, incoming: web.Request, trip: Trip) -> web.StreamResponse:
         """The answer of all children where they are meant as one, else that of one of them."""
+        job = await self._read(incoming, trip)
         answer: web.StreamResponse | None = None
         if self._as_one.concerns(job.route, job.incoming.path, job.body):
             answer = await self._as_one.answer(job.incoming, job.route, job.body)
@@ -180,7 +186,7 @@ class Handler:
             try:
                 async with self._fleet.lease(self._for_others(job, tried, missed), wait=refused is None) as lease:
                     here = frozenset({(lease.child, lease.life)})
-                    lease.may_move = partial(self._may_move, left, tried | missed | here)
+                    lease.may_move = self._may_move(left, here, tried | missed)
                     outcome = await self._try(job, lease, may_be_scan=bool(left) and not looked)
                     if outcome is None:
                         looked = True
@@ -201,9 +207,12 @@ class Handler:
             refused = outcome
         return refused.response() if refused else error_response(job.incoming.path, 502, "no child could answer")
 
-    def _may_move(self, left: int, tried: Tried) -> bool:
-        """Whether a request with so many attempts left can be sent to a child that is none of these."""
-        return left > 0 and self._fleet.snapshot().has_another(tried)
+    def _may_move(self, left: int, here: Tried, before: Tried) -> Callable[[], bool] | None:
+        """What tells, when it is asked, whether a request with so many attempts left could be sent to another child."""
+        return partial(self._has_another, here | before if before else here) if left else None
+
+    def _has_another(self, than: Tried) -> bool:
+        return self._fleet.snapshot().has_another(than)
 
     def _for_others(self, job: _Job, tried: Tried, missed: Tried) -> Request:
         """The request as it is sent next: to none that refused it, and to one that hung up only where nobody else is.

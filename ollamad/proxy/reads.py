@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 import aiohttp
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ollamad.errors import NoAnswer
 from ollamad.fleet.changes import Leases, pinned
@@ -67,9 +67,7 @@ class Reads:
 
     async def _listed(self, incoming: web.Request, kind: Kind) -> web.StreamResponse:
         said, _ = await self._all(incoming)
-        if (
-            incoming.method == "HEAD"
-        ):  # with its length and no body: the end of a chunked one would be taken for an answer
+        if incoming.method == hdrs.METH_HEAD:  # it has no body: the end of a chunked one would be taken for an answer
             said = [replace(answer, chunked=False) for answer in said]
         good = [answer for answer in said if answer.ok]
         if not good:
