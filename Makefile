@@ -29,7 +29,7 @@ help:
 	@echo 'make bench-relay-many    5,000 streams at once; -leaks: 100,000 clients that leave; -failover: a child killed'
 	@echo 'make bench-relay-overload    ten times what the children can take'
 	@echo 'make bench-status        what 2,000 looks a second and 50 dashboards cost, and whether 500 streams feel it'
-	@echo 'make bench   all of these and the soak, an hour and a half, into docs/BENCHMARKS.md (ARGS="--quick --only relay")'
+	@echo 'make bench   all of these and the soak, 50 minutes, into docs/BENCHMARKS.md (ARGS="--quick --only relay")'
 	@echo 'make soak    a real and a simulated fleet under load, a fault every few seconds, watched (MINUTES=30)'
 	@echo 'make fuzz    a million fuzzed requests: no crash, no hang, no growth (ARGS="--requests 50000 --seed 2")'
 	@echo 'make mutation   whether the tests of the pure rooms notice a change: half an hour (ARGS="ollamad.routing.room.*")'

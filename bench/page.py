@@ -80,7 +80,7 @@ def routing(told: Any) -> Iterator[str]:
     for one in told["results"]:
         if one["policy"] in policies:
             name = one["workload"] if one["policy"] == policies[0] else ""
-            times = " | ".join(f"{one[key]:.3g}" for key in ("p50_s", "p95_s", "p99_s"))
+            times = " | ".join(f"{one[key]:#.3g}".rstrip(".") for key in ("p50_s", "p95_s", "p99_s"))
             yield f"| {name} | {one['policy']} | {times} | {one['loads']} | {100 * one['goodput']:.1f} % |"
     yield ""
     median, p99, load = (1e6 * told[key] for key in ("decide_median_s", "decide_p99_s", "decide_load_median_s"))
@@ -134,4 +134,5 @@ def how_they_ran(ran: dict[str, Any]) -> Iterator[str]:
             yield f"| {part.name} | {told['commit']} | {told['date']} | {took} |"
     yield ""
     yield from sorted({told["machine"] for told in ran.values()})
-    yield "It is a virtual machine; the load, the peers and ollamad share its cores, and nothing else ran."
+    yield "It is a virtual machine; the load, the peers and ollamad share its cores. Nothing else ran, but for the"
+    yield "soak, which shared them with the tests."

@@ -6,6 +6,7 @@ one of which the driver says so: what comes of it is found out, and dealt with, 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from ollamad.demo.provider import VRAM_BYTES, SimulatedGpus
 from ollamad.demo.traffic import Traffic, parse_rate
 from ollamad.errors import ClientError, OperationFailed
 from ollamad.gpu.model import Gpu
+from ollamad.ollama.client import UNTIMED
 
 log = structlog.get_logger()
 
@@ -188,9 +190,12 @@ class Faults:
 
     async def _order(self, server: Report, body: Mapping[str, Any]) -> None:
         url = f"http://127.0.0.1:{server.port}/sim/fault"
-        timeout = aiohttp.ClientTimeout(total=ANSWER_S)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=body) as answer:
+            async with (
+                asyncio.timeout(ANSWER_S),
+                aiohttp.ClientSession(timeout=UNTIMED) as session,
+                session.post(url, json=body) as answer,
+            ):
                 answer.raise_for_status()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OperationFailed(f"{server.child} can't be told: {str(error) or 'it does not answer'}") from error

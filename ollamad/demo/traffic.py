@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from ollamad.ollama.client import UNTIMED
+
 IN_FLIGHT_MAX: Final = 120
 """Nobody sends more while so many wait: a broken fleet is not buried."""
 TALK_MAX_CHARACTERS: Final = 2000
@@ -90,9 +92,8 @@ class Traffic:
     async def run(self, base_url: str) -> None:
         """Send to this address of our own until cancelled. Its certificate, if any, is for another name of it."""
         connector = aiohttp.TCPConnector(limit=0, ssl=False)
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         async with (
-            aiohttp.ClientSession(base_url, connector=connector, timeout=timeout) as session,
+            aiohttp.ClientSession(base_url, connector=connector, timeout=UNTIMED) as session,
             asyncio.TaskGroup() as tasks,
         ):
             while True:
@@ -117,7 +118,8 @@ class Traffic:
         person = self._luck.choice(PEOPLE)
         self._in_flight += 1
         try:
-            self.ended.append(await (self._chat if habit.tokens else self._embed)(session, habit, person))
+            async with asyncio.timeout(PATIENCE_S):
+                self.ended.append(await (self._chat if habit.tokens else self._embed)(session, habit, person))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # a fleet under faults: that is seen
             self.ended.append(type(error).__name__)
         finally:

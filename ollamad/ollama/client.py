@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -88,6 +89,10 @@ class _Done(msgspec.Struct):
     """An answer of which only its coming matters."""
 
 
+UNTIMED: Final = aiohttp.ClientTimeout(total=None)
+"""For every request whose time is `asyncio.timeout`'s. aiohttp's own timer (3.14) loses a cancellation that comes in
+the same turn of the loop: each of its nested contexts takes one back, though it made but one. A dead child's watch did
+not end then, and the child was never replaced."""
 _SAID_MAX_BYTES: Final = 4096
 _WEIGHTS: Final = re.compile(r"^FROM \S*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
 
@@ -98,7 +103,7 @@ class ChildClient:
     def __init__(self, session: aiohttp.ClientSession, base_url: str, timeout_s: float) -> None:
         self._session = session
         self._base_url = base_url
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout_s = timeout_s
 
     async def version(self) -> str:
         """`/api/version`: takes no lock, so it tells that the process serves, not that its scheduler works.
@@ -153,7 +158,7 @@ class ChildClient:
         if keep_alive is not None:
             body["keep_alive"] = keep_alive
         path = "/api/embed" if embeds else "/api/generate"
-        patience = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total)
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s)
         try:
             async with self._session.post(self._base_url + path, json=body, timeout=patience) as answer:
                 text = (await answer.content.read(_SAID_MAX_BYTES)).decode(errors="replace")
@@ -168,7 +173,10 @@ class ChildClient:
     async def _ask(self, path: str, kind: type[T], body: dict[str, object] | None = None) -> T:
         method = "GET" if body is None else "POST"
         try:
-            async with self._session.request(method, self._base_url + path, json=body, timeout=self._timeout) as answer:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._session.request(method, self._base_url + path, json=body, timeout=UNTIMED) as answer,
+            ):
                 answer.raise_for_status()
                 return msgspec.json.decode(await answer.read(), type=kind)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:  # or no JSON

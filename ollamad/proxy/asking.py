@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ollamad.errors import NoAnswer
+from ollamad.ollama.client import UNTIMED
 from ollamad.proxy.headers import to_child, to_client
 from ollamad.proxy.shared import trip_of
 from ollamad.routing.snapshot import ChildView
@@ -85,14 +86,17 @@ async def ask(
     """Put it to one child, by the client's own method where none is given. Raises NoAnswer."""
     method = method or incoming.method
     try:
-        async with session.request(
-            method,
-            URL(base_url + incoming.rel_url.raw_path_qs, encoded=True),
-            headers=for_child(incoming),
-            data=body or None,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-        ) as answer:
+        async with (
+            asyncio.timeout(timeout_s),
+            session.request(
+                method,
+                URL(base_url + incoming.rel_url.raw_path_qs, encoded=True),
+                headers=for_child(incoming),
+                data=body or None,
+                allow_redirects=False,
+                timeout=UNTIMED,
+            ) as answer,
+        ):
             headers = for_client(incoming, answer, {CHILD_HEADER: child}, keep_length=method == "HEAD")
             chunked = "Content-Length" not in answer.headers
             return Said(child, answer.status, headers, await answer.read(), chunked)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
 import aiohttp
 import pytest
 from aiohttp import web
@@ -30,3 +36,33 @@ async def test_what_is_no_answer_is_told_as_none(aiohttp_server: AiohttpServer, 
     async with aiohttp.ClientSession() as session:
         with pytest.raises(NoAnswer, match="/api/version"):
             await ChildClient(session, str(server.make_url("")), 5.0).version()
+
+
+async def test_a_cancellation_in_the_very_turn_in_which_the_time_is_up_is_not_lost() -> None:
+    loop = asyncio.get_running_loop()
+    swallowed = False
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def ask() -> None:
+        nonlocal swallowed
+        with suppress(NoAnswer):
+            await ChildClient(session, f"http://127.0.0.1:{port}", 0.5).version()
+        swallowed = True
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(ask())
+        until_s = loop.time() + 0.5
+        loop.call_at(until_s - 0.05, time.sleep, 0.1)  # the loop comes back when both are due
+        loop.call_at(until_s, asking.cancel)
+    assert not swallowed
+    assert asking.cancelled()
+
+
+def test_no_request_is_timed_by_aiohttp_which_loses_such_cancellations() -> None:
+    files = (Path(__file__).parents[3] / "ollamad").rglob("*.py")
+    assert [file.name for file in files if re.search(r"ClientTimeout\(total=(?!None)", file.read_text())] == []
