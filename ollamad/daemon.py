@@ -126,7 +126,7 @@ def _world(config: Config, reread: Callable[[], Config], machine: Machine) -> It
         closing(take_notifier(os.environ)) as manager,
         closing(take_sockets(os.environ)) as inherited,
         claim(config.control, inherited.control) as ours,  # of two ollamads on one socket the second starts nothing
-        Signals(signal.SIGTERM, signal.SIGINT) as stop,  # to the very end: one too many must not cut the end short
+        Signals(signal.SIGTERM, signal.SIGINT, deaf_after=True) as stop,  # one too many must not cut the end short
         Signals(signal.SIGHUP) as hangup,
     ):
         presence = Presence(manager, config.service.ready_wait_s)

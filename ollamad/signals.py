@@ -10,10 +10,15 @@ from typing import Self
 
 
 class Signals:
-    """Minds some signals while its block lasts; each that comes is heard once, by whoever waits next."""
+    """Minds some signals while its block lasts; each that comes is heard once, by whoever waits next.
 
-    def __init__(self, *numbers: signal.Signals) -> None:
+    With `deaf_after` they are ignored from then on: what is left is the end of the process, which one too many would
+    turn into a death by signal.
+    """
+
+    def __init__(self, *numbers: signal.Signals, deaf_after: bool = False) -> None:
         self._numbers = numbers
+        self._deaf_after = deaf_after
         self._came = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -26,6 +31,8 @@ class Signals:
         """Mind them no more."""
         for number in self._numbers:
             asyncio.get_running_loop().remove_signal_handler(number)
+            if self._deaf_after:
+                signal.signal(number, signal.SIG_IGN)
 
     async def heard(self, timeout_s: float | None) -> bool:
         """Wait for the next one; False when `timeout_s` passed first, which None never does."""

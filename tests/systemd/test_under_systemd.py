@@ -288,6 +288,7 @@ WantedBy=multi-user.target
 def stock(host: Machine) -> Iterator[Machine]:
     """The service that Ollama's own installer makes, with models on a disk of their own."""
     host.run("/opt/ollamad/bin/ollamad", "uninstall-service")
+    host.run("rm", "-rf", "/etc/ollamad")  # the configuration stays, as the test before left it
     host.run("sh", "-c", "useradd -r -s /bin/false -U -m -d /usr/share/ollama ollama")
     host.write("/etc/systemd/system/ollama.service", STOCK)
     host.run("cp", "-r", "/srv/models", "/srv/of-its-own")
