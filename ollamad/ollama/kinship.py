@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from contextlib import suppress
 from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -34,8 +33,16 @@ def dies_with_us() -> tuple[str, ...]:
     return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
 
 
-def reap(pids: tuple[int, ...]) -> None:
-    """Take the exit status of adopted processes that have ended, so that no zombie stays."""
-    for pid in pids:
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+def unreaped(pids: tuple[int, ...]) -> tuple[int, ...]:
+    """Take the exit status of adopted zombies, so that none stays; gives those that have not ended yet.
+
+    A process of which only the first thread has ended looks like a zombie, too: the others still hold what they hold.
+    """
+    return tuple(pid for pid in pids if not _reaped(pid))
+
+
+def _reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:  # it is, or was, somebody else's to reap
+        return True

@@ -19,7 +19,7 @@ from typing import Final
 import psutil
 
 from ollamad.config.secrets import hidden_in, secrets_in
-from ollamad.ollama.kinship import reap
+from ollamad.ollama.kinship import unreaped
 from ollamad.ollama.output import LineSplitter
 
 READ_BYTES: Final = 65_536
@@ -111,13 +111,12 @@ class ServeProcess:
         call, usually into a driver. They still hold what they held, so there is no going on without them.
         """
         deadline_s, told = time.monotonic() + patience_s, False
-        while left := self.members():
+        while left := self.members() or unreaped(self._zombies()):
             self._kill_group()
             if not told and time.monotonic() >= deadline_s:
                 told = True
                 late(left)
             await asyncio.sleep(SWEEP_PAUSE_S)
-        reap(self._zombies())
         self._process.wait()
 
     def abandon(self) -> None:

@@ -105,6 +105,7 @@ def test_it_starts_chats_and_says_how_it_stands(service: Machine) -> None:
     assert (shown["ActiveState"], shown["SubState"], shown["Result"]) == ("active", "running", "success")
     version = int(service.run("systemctl", "--version").split()[1])
     assert shown["Type"] == ("notify-reload" if version >= 253 else "notify")
+    service.until(SERVICE, StatusText="2 of 2 children ready, 0 streams")
     status = service.run("systemctl", "status", "--no-pager", SERVICE)
     assert 'Status: "2 of 2 children ready, 0 streams"' in status
     assert service.run("stat", "-c", "%U %a", "/run/ollamad/control.sock").split() == ["ollamad", "660"]
