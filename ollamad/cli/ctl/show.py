@@ -80,8 +80,7 @@ def children(status: Document, width: int | None) -> list[str]:
 
 def overview(status: Document, width: int | None) -> list[str]:
     """What `ollamactl status` prints."""
-    notes = [printable(note) for note in status["notes"]]
-    return [headline(status), "", *children(status, width), *([""] if notes else []), *notes]
+    return [headline(status), "", *children(status, width)]
 
 
 def gpus(document: Document, width: int | None) -> list[str]:

@@ -119,6 +119,7 @@ def test_what_a_child_loads_stands_beside_what_it_has() -> None:
 def test_what_concerns_all_children_is_told_below_them() -> None:
     told = document(child("gpu0", version="0.5.4"), child("gpu1", version="0.9.3"))
     assert show.overview(told, None)[-1] == told["notes"][0]
+    assert show.overview(told, None).count(told["notes"][0]) == 1
 
 
 def test_a_newer_program_on_disk_is_offered() -> None:
