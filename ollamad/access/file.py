@@ -15,6 +15,7 @@ import msgspec
 import tomli_w
 
 from ollamad.access.key import Key
+from ollamad.config.checks import nearest_there
 from ollamad.errors import ConfigError, OperationFailed, Problem
 
 HEADER: Final = "# The API keys of ollamad, as hashes. Change it with: ollamactl key create|list|revoke\n\n"
@@ -71,9 +72,7 @@ def write_keys(path: Path, keys: Mapping[str, Key]) -> None:
 
 def why_not_changeable(path: Path) -> str | None:
     """Why `write_keys` would fail for this user; None where it would not. Nothing is made to find out."""
-    at = path.parent
-    while not os.path.lexists(at) and at != at.parent:
-        at = at.parent
+    at = nearest_there(path.parent)
     if os.access(at, os.W_OK | os.X_OK):
         return None
     return f"no key can be created or revoked: {at} can't be written by this user (uid {os.geteuid()})"

@@ -213,13 +213,16 @@ def expand(text: str, home: str) -> Path:
     return Path(home + text[1:]) if text == "~" or text.startswith("~/") else Path(text)
 
 
+def nearest_there(path: Path) -> Path:
+    """The path, or the nearest of the folders above it that is there: where it would be made."""
+    return next(at for at in (path, *path.parents) if os.path.lexists(at) or at == at.parent)
+
+
 def _unusable(path: Path) -> str | None:
     """Why this directory can't be used or made; None when it can."""
     if "\0" in str(path):
         return "holds a NUL character, which no path can"
-    at = path
-    while not os.path.lexists(at) and at != at.parent:
-        at = at.parent
+    at = nearest_there(path)
     if not at.is_dir():
         return f"{at} is not a directory that can be entered"
     if not os.access(at, os.R_OK | os.W_OK | os.X_OK):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ollamad.config.checks import nearest_there
 from ollamad.control.place import ROOT, shared_folder, why_not_ours
 from ollamad.errors import StartError
 
@@ -81,9 +82,7 @@ def why_unusable(path: Path) -> str | None:
     Makes nothing to find out.
     """
     uid, folder = os.geteuid(), path.parent
-    at = folder
-    while not os.path.lexists(at) and at != at.parent:
-        at = at.parent
+    at = nearest_there(folder)
     try:
         why = _why_not_safe(folder, uid) if at == folder else None
     except OSError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from ollamad.config.checks import nearest_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ def disks(roots: Iterable[Path]) -> tuple[Disk, ...]:
     found: dict[int, Disk] = {}
     for root in roots:
         with suppress(OSError):
-            there = next(at for at in (root, *root.parents) if os.path.lexists(at))
+            there = nearest_there(root)
             device = there.stat().st_dev
             if device not in found:
                 found[device] = Disk(root, shutil.disk_usage(there).free)

@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 
 import ollamad
-from ollamad.config.checks import OWNED_VARIABLES
+from ollamad.config.checks import HOMES, OWNED_VARIABLES
 from ollamad.errors import StartError
 from ollamad.systemd.files import PROGRAMS, Stock
 
@@ -25,7 +25,7 @@ OURS: Final = "ollamad.service"
 STOCK: Final = "ollama.service"
 TIMEOUT_S: Final = 180.0
 """For one command: a start takes as long as the unit allows."""
-HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - named because they can't be used
+HIDDEN: Final = (*HOMES, "/tmp", "/var/tmp")  # noqa: S108 - named because they can't be used
 """What the unit's sandbox hides."""
 
 _EVERYONES: Final = frozenset({"PATH", "HOME"})
