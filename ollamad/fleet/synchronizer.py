@@ -194,7 +194,7 @@ class Synchronizer:
         """Take away what nobody needs. Raises StoreError where a change is under way, or a manifest can't be read."""
         grace_s = self._models.prune_grace_s if grace_s is None else grace_s
         async with self.changes.alone():
-            found = [each for root in self._roots() for each in await self._workers.do(find_waste, root, 0.0, _now_s())]
+            found = [each for root in self._roots() for each in await self._workers.do(find_waste, root, _now_s())]
             waste = [each for each in found if each.age_s >= grace_s]
             if not dry_run:
                 await self._workers.do(remove_waste, waste)

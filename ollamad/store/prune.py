@@ -34,8 +34,8 @@ class Waste:
     """Since it, or another part of the same download, was last written to."""
 
 
-def find_waste(root: Path, grace_s: float, now_s: float) -> tuple[Waste, ...]:
-    """What could go: nothing that changed within `grace_s`, since a model may be about to be made of it.
+def find_waste(root: Path, now_s: float) -> tuple[Waste, ...]:
+    """What no model needs, with its age: of what is young a model may be about to be made.
 
     Raises StoreError where a manifest can't be read: what it needs is not known then.
     """
@@ -58,7 +58,7 @@ def find_waste(root: Path, grace_s: float, now_s: float) -> tuple[Waste, ...]:
             age_s=now_s - touched_s[name.partition("-partial")[0]],
         )
         for name, facts in sorted(files.items())
-        if name not in needed and now_s - touched_s[name.partition("-partial")[0]] >= grace_s
+        if name not in needed
     )
 
 

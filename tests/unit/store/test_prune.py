@@ -20,7 +20,7 @@ def age(root: Path, modified_s: float = OLD_S) -> None:
 
 
 def names(root: Path, grace_s: float = 3600.0) -> set[str]:
-    return {waste.path.name for waste in find_waste(root, grace_s, NOW_S)}
+    return {waste.path.name for waste in find_waste(root, NOW_S) if waste.age_s >= grace_s}
 
 
 def test_what_no_model_needs_goes_and_what_one_needs_stays(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_what_no_model_needs_goes_and_what_one_needs_stays(tmp_path: Path) -> No
         (tmp_path / "blobs" / name).write_bytes(b"half")
     (tmp_path / "blobs" / "README").write_bytes(b"not ours")
     age(tmp_path)
-    found = find_waste(tmp_path, 3600.0, NOW_S)
+    found = find_waste(tmp_path, NOW_S)
     assert {waste.path.name: waste.partial for waste in found} == {
         f"sha256-{unneeded}": False,
         f"sha256-{HEX}-partial": True,
@@ -50,7 +50,7 @@ def test_a_dry_run_lists_and_takes_nothing(tmp_path: Path) -> None:
     put_blob(tmp_path, b"left")
     age(tmp_path)
     before = files(tmp_path)
-    assert len(find_waste(tmp_path, 3600.0, NOW_S)) == 1
+    assert len(find_waste(tmp_path, NOW_S)) == 1
     assert files(tmp_path) == before
 
 
@@ -69,7 +69,7 @@ def test_where_a_manifest_can_t_be_read_nothing_is_known_to_be_unneeded(tmp_path
     put_model(tmp_path, "m", b"config")
     manifest_path(tmp_path, "m").write_bytes(b"{")
     with pytest.raises(StoreError, match=r"nothing is pruned: the manifest .*/m/latest is no manifest"):
-        find_waste(tmp_path, 0.0, NOW_S)
+        find_waste(tmp_path, NOW_S)
 
 
 def test_bytes_are_those_on_the_disk_and_links_count_once(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_bytes_are_those_on_the_disk_and_links_count_once(tmp_path: Path) -> Non
     full = tmp_path / "a" / "blobs" / f"sha256-{HEX}"
     full.write_bytes(b"x" * 8192)
     os.link(full, tmp_path / "b" / "blobs" / full.name)
-    found = [waste for root in (tmp_path / "a", tmp_path / "b") for waste in find_waste(root, -1e9, NOW_S)]
+    found = [waste for root in (tmp_path / "a", tmp_path / "b") for waste in find_waste(root, NOW_S)]
     assert len(found) == 3
     assert disk_bytes(found) == full.stat().st_blocks * 512
 
 
 def test_a_store_that_was_never_used_has_no_waste(tmp_path: Path) -> None:
-    assert find_waste(tmp_path / "none", 0.0, NOW_S) == ()
+    assert find_waste(tmp_path / "none", NOW_S) == ()
