@@ -13,9 +13,9 @@ from ollamad.fleet.telemetry import Telemetry
 from ollamad.gpu.model import Gpu
 from ollamad.routing.snapshot import GpuView, Resident
 from ollamad.supervision.freeing import Freed, Holding
-from ollamad.supervision.gpu_health import Health
+from ollamad.supervision.gpu_health import Health, Verdict
 from ollamad.supervision.pinning import Pinning, Proof, foreign_bytes, pinning
-from ollamad.supervision.state import Quarantine
+from ollamad.supervision.state import Quarantine, Release
 
 log = structlog.get_logger()
 
@@ -51,6 +51,14 @@ class Devices:
             return None
         # What does not even answer can't finish anything; on the rest, streams may.
         return Quarantine(f"GPU {gpu.index}: {verdict.reason}", at_once=self._telemetry.view(gpu).error is not None)
+
+    def news(self, gpus: tuple[Gpu, ...], uuid: str, verdict: Verdict) -> Quarantine | Release | None:
+        """What a child on these must be told of a verdict on one GPU; None where it goes on as it is."""
+        gpu = next((gpu for gpu in gpus if gpu.uuid == uuid), None)
+        if gpu is None or verdict.health is Health.SUSPECT:
+            return None
+        barred = self.barred(gpu)
+        return Release() if barred is None and not any(map(self.barred, gpus)) else barred
 
     @property
     def turned_s(self) -> float | None:

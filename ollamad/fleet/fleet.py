@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -34,8 +34,8 @@ from ollamad.ollama.program import Program
 from ollamad.routing.decide import Decision, Request
 from ollamad.routing.knowledge import Tally
 from ollamad.routing.snapshot import Snapshot
-from ollamad.supervision.gpu_health import Health, Verdict
-from ollamad.supervision.state import Release, WantUp
+from ollamad.supervision.gpu_health import Verdict
+from ollamad.supervision.state import WantUp
 
 log = structlog.get_logger()
 
@@ -69,15 +69,10 @@ class Fleet:
         )
         self._outfit = Outfit(config, plans, instance, self._ports)
         self._routing = Routing(config, self._outfit.context_length)
-        self.replicas = Replicas(self._routing.memory, session, lambda: self.config, self, self.changed, self.tallies)
+        memory = self._routing.memory
+        self.replicas = Replicas(memory, session, lambda: self.config, self, self.changed, self.tallies)
         self._dispatcher = Dispatcher(
-            self.changed,
-            self._routing.memory,
-            self.snapshot,
-            limits_of(config),
-            self.replicas,
-            self._given,
-            self._returned,
+            self.changed, memory, self.snapshot, limits_of(config), self.replicas, self._given, self._returned
         )
         self._children = {plan.id: Child(plan, self._tools()) for plan in plans}
         self._sight = Sight(Sources(self._dispatcher, self.replicas, devices, program), self._children)
@@ -115,14 +110,14 @@ class Fleet:
         """Start every child and keep them all until `stop`; returns when the last one is down."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for child in self._children.values():
+            children = tuple(self._children.values())
+            for child in children:
                 self._run(child)
             self._devices.tell(self._judged)
-            starting = start_all(tuple(self._children.values()), self._outfit.home, self.changed)
             helpers = [
                 tasks.create_task(self._devices.run(), name="devices"),
                 tasks.create_task(self.program.watch(self.changed.ring), name="program"),
-                tasks.create_task(starting, name="start"),
+                tasks.create_task(start_all(children, self._outfit.home, self.changed), name="start"),
                 tasks.create_task(self.synchronizer.run(), name="synchronizer"),
                 tasks.create_task(self._mind_drains(), name="drains"),
                 tasks.create_task(self._dispatcher.run(), name="dispatcher"),
@@ -195,11 +190,7 @@ class Fleet:
 
     async def idle(self, timeout_s: float) -> bool:
         """Wait until no request is in flight; False when some still are after `timeout_s`."""
-        return await self.until(lambda: not self._dispatcher.total_in_flight, timeout_s)
-
-    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until something about the fleet is so; False when it is not after `timeout_s`."""
-        return await self.changed.until(condition, timeout_s)
+        return await self.changed.until(lambda: not self._dispatcher.total_in_flight, timeout_s)
 
     def failed(self, lease: Lease) -> None:
         """The child of this lease did not answer or broke off."""
@@ -239,11 +230,11 @@ class Fleet:
 
     def unloaded(self, model: str) -> None:
         """Every child has agreed to unload a model: where nobody uses it any more, it is gone."""
-        for child in self.whole_snapshot().children:
-            if not any(stream.model == model for stream in child.streams):
-                self.replicas.residence.unloaded(child.id, child.life, model)
-            self.look_again(child.id)
-        self.changed.ring()
+        for child in self.snapshot().children:
+            if model in child.busy:
+                self.look_again(child.id)
+            else:
+                self.replicas.gone(child, model)
 
     def explain(self, model: str) -> Decision:
         """What would be decided now on a request for this model, with the terms of every child."""
@@ -278,13 +269,8 @@ class Fleet:
         """A GPU's health has changed: its child must leave it, or may come back."""
         self.tallies.happened(of_gpu(gpu.index, verdict, time.monotonic()) for gpu in self.gpus if gpu.uuid == uuid)
         for child in self._children.values():
-            gpu = next((gpu for gpu in child.plan.gpus if gpu.uuid == uuid), None)
-            if gpu is None or verdict.health is Health.SUSPECT:
-                continue
-            if (barred := self._devices.barred(gpu)) is not None:
-                child.tell(barred)
-            elif not any(map(self._devices.barred, child.plan.gpus)):
-                child.tell(Release())
+            if (news := self._devices.news(child.plan.gpus, uuid, verdict)) is not None:
+                child.tell(news)
 
     def _run(self, child: Child) -> None:
         assert self._tasks is not None  # noqa: S101 - it runs

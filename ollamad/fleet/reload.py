@@ -86,7 +86,7 @@ async def _remove(fleet: Fleet, name: str, tell: Tell) -> None:
     child = fleet.children[name]
     child.tell(Drain())
     supervision = fleet.config.supervision
-    await fleet.until(
+    await fleet.changed.until(
         lambda: child.state.phase is Phase.STOPPED, supervision.drain_timeout_s + fleet.config.ollama.stop_timeout_s
     )
     await fleet.remove(name)

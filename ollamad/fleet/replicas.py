@@ -116,6 +116,10 @@ class Replicas:
         except NoAnswer as error:
             log.warning("model not unloaded", child=child.id, model=model, error=str(error))
             return
+        self.gone(child, model)
+
+    def gone(self, child: ChildView, model: str) -> None:
+        """A child has let go of a model, and of the prompts that its slots held, whoever asked it to."""
         self.residence.unloaded(child.id, child.life, model)
         self._memory.prefixes.unloaded(child.id, child.life, model)
         self._children.look_again(child.id)

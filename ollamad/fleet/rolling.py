@@ -52,7 +52,7 @@ async def _until_spare(fleet: Fleet, child: Child, tell: Tell, *, spared: bool) 
         return
     if wanted >= least:
         tell({"child": name, "step": "waits for others", "ready": others(), "rolling_ready_min": least})
-        if await fleet.until(lambda: others() >= least, fleet.config.ollama.start_timeout_s):
+        if await fleet.changed.until(lambda: others() >= least, fleet.config.ollama.start_timeout_s):
             return
     raise OperationFailed(
         f"{name} was not restarted: only {others()} other children are ready, and"
@@ -75,7 +75,7 @@ async def _restart(fleet: Fleet, child: Child, tell: Tell) -> None:
         over = state.phase in {Phase.FAILED, Phase.STOPPED}
         return over or (state.life > before.life and state.phase is Phase.READY and child.known.trusted)
 
-    if not await fleet.until(settled, patience_s) or child.state.phase is not Phase.READY:
+    if not await fleet.changed.until(settled, patience_s) or child.state.phase is not Phase.READY:
         raise OperationFailed(
             f"{name} did not come back ({child.state.phase.value}: {child.state.quarantine or child.state.reason});"
             " the children after it were left alone"
