@@ -31,6 +31,7 @@ from tests.support.daemon import Daemons, until
 from tests.support.debian import debian_program
 from tests.support.fake_nvml import FakeDriver, FakeGpu, build_fake_nvml
 from tests.support.real_ollama import free_port
+from tests.support.simulated import program_in
 
 GIB: Final = 1024**3
 GPUS: Final = 4
@@ -161,9 +162,6 @@ def nginx(balance: str) -> Start:
 @asynccontextmanager
 async def ollamad(plan: Plan) -> AsyncIterator[Party]:
     """Ollamad over servers of its own, on four GPUs of a fake driver that shows what they hold."""
-    program = plan.folder / "sim-ollama"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ollamad.sim "$@"\n')
-    program.chmod(0o755)
     gpus = [FakeGpu(name="NVIDIA RTX 4090", total_bytes=VRAM_BYTES) for _ in range(GPUS)]
     driver = FakeDriver.create(plan.folder / "nvml", gpus, library=plan.fake_nvml)
     config: dict[str, dict[str, Any]] = {
@@ -176,7 +174,7 @@ async def ollamad(plan: Plan) -> AsyncIterator[Party]:
         },
         "log": {"level": "info", "format": "json"},
     }
-    async with Daemons(plan.folder).run(program, config, store=plan.store, env=driver.env()) as daemon:
+    async with Daemons(plan.folder).run(program_in(plan.folder), config, store=plan.store, env=driver.env()) as daemon:
         await daemon.until_ready(GPUS)
         ports = [child["port"] for child in (await daemon.status())["children"]]
         children = tuple(f"http://127.0.0.1:{port}" for port in ports)

@@ -96,11 +96,7 @@ async def rolling_restart(fleet: Fleet, _clients: Clients, _luck: random.Random)
 
 async def reload_good(fleet: Fleet, _clients: Clients, luck: random.Random) -> None:
     """The configuration is read again, with one value changed."""
-    file = fleet.daemon.folder / "config.toml"
-    text = await asyncio.to_thread(file.read_text)
-    lines = [line for line in text.splitlines() if not line.startswith("linger_s")]
-    lines.insert(lines.index("[proxy]") + 1, f"linger_s = {luck.randint(1, 9)}")
-    await asyncio.to_thread(file.write_text, "\n".join(lines) + "\n")
+    fleet.daemon.configure("proxy", linger_s=luck.randint(1, 9))
     await fleet.control("POST", "/v1/reload")
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import tomli_w
 
 from tests.support.control_face import ollamactl
 from tests.support.daemon import Daemon, Daemons, until
@@ -21,9 +19,7 @@ GPUS: dict[str, Any] = {"cpu_children": 0, "sample_interval_s": 0.05}
 
 
 async def _reload(daemon: Daemon, *options: str, **gpus: Any) -> str:
-    file = daemon.folder / "config.toml"
-    config = tomllib.loads(file.read_text())
-    file.write_text(tomli_w.dumps({**config, "gpus": {**config["gpus"], **gpus}}))
+    daemon.configure("gpus", **gpus)
     code, out, err = await ollamactl("--socket", str(daemon.control), "reload", *options)
     assert code == 0, f"{out}{err}{daemon.explain()}"
     return out

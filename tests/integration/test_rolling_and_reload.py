@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import tomli_w
 
 from tests.support.control_face import ollamactl
 from tests.support.daemon import PATIENCE_S, Daemon, Daemons, send_signal, until
@@ -79,14 +78,21 @@ async def test_a_rolling_restart_that_would_leave_too_few_ready_is_refused(
         assert await _lives(daemon) == {"cpu0": 1}
 
 
-async def test_a_rolling_restart_tries_a_failed_child_anew_and_goes_on_to_the_others(
-    daemons: Daemons, odd_ollama: Path, orders: Path
-) -> None:
+@asynccontextmanager
+async def _with_a_failed_child(daemons: Daemons, odd_ollama: Path, orders: Path) -> AsyncIterator[Daemon]:
+    """Of two children the first ends at once for as long as `cpu0.exit` is there, and has been given up."""
     (orders / "cpu0.exit").touch()
     supervision = {"crash_loop_deaths": 2, "backoff_initial_s": 0.01, "failed_retry_s": 0}
     async with daemons.run(odd_ollama, odd(orders, supervision=supervision)) as daemon:
         await until(lambda: daemon.said("child failed"), daemon.explain)
         await daemon.until_ready(1)
+        yield daemon
+
+
+async def test_a_rolling_restart_tries_a_failed_child_anew_and_goes_on_to_the_others(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with _with_a_failed_child(daemons, odd_ollama, orders) as daemon:
         (orders / "cpu0.exit").unlink()
         code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
         assert code == 0, out + err + daemon.explain()
@@ -96,22 +102,11 @@ async def test_a_rolling_restart_tries_a_failed_child_anew_and_goes_on_to_the_ot
 async def test_a_rolling_restart_ends_at_a_child_that_fails_again(
     daemons: Daemons, odd_ollama: Path, orders: Path
 ) -> None:
-    (orders / "cpu0.exit").touch()
-    supervision = {"crash_loop_deaths": 2, "backoff_initial_s": 0.01, "failed_retry_s": 0}
-    async with daemons.run(odd_ollama, odd(orders, supervision=supervision)) as daemon:
-        await until(lambda: daemon.said("child failed"), daemon.explain)
-        await daemon.until_ready(1)
+    async with _with_a_failed_child(daemons, odd_ollama, orders) as daemon:
         code, out, err = await ollamactl("--socket", str(daemon.control), "restart", "--rolling")
         assert code == 1, out
         assert "cpu0 did not come back (failed: " in err
         assert await _lives(daemon) == {"cpu0": 3, "cpu1": 1}
-
-
-def _change(daemon: Daemon, table: str, **values: Any) -> None:
-    file = daemon.folder / "config.toml"
-    config = tomllib.loads(file.read_text())
-    config[table] = {**config[table], **values}
-    file.write_text(tomli_w.dumps(config))
 
 
 async def _reload(daemon: Daemon) -> None:
@@ -125,8 +120,8 @@ async def test_a_reload_that_concerns_no_child_restarts_none_and_is_in_force(
 ) -> None:
     async with daemons.run(odd_ollama, odd(orders)) as daemon:
         await daemon.until_ready(2)
-        _change(daemon, "proxy", allowed_hosts=["chat.example.com"])
-        _change(daemon, "log", level="info")
+        daemon.configure("proxy", allowed_hosts=["chat.example.com"])
+        daemon.configure("log", level="info")
         await _reload(daemon)
         async with (
             aiohttp.ClientSession(daemon.base_url) as session,
@@ -142,7 +137,7 @@ async def test_what_waits_for_a_new_ollamad_is_told_at_each_reload_until_it_is_t
     async with daemons.run(odd_ollama, odd(orders)) as daemon:
         await daemon.until_ready(2)
         for kept in (20, 20, 50):
-            _change(daemon, "status", requests_kept=kept)
+            daemon.configure("status", requests_kept=kept)
             await _reload(daemon)
         told = [entry["after_restart_of_ollamad"] for entry in daemon.said("configuration reloaded")]
         assert told == [["status.requests_kept"], ["status.requests_kept"], []]
@@ -153,14 +148,14 @@ async def test_a_reload_restarts_the_children_whose_environment_differs_and_adds
 ) -> None:
     async with daemons.run(odd_ollama, odd(orders)) as daemon:
         await daemon.until_ready(2)
-        _change(daemon, "gpus", cpu_children=3)
+        daemon.configure("gpus", cpu_children=3)
         await _reload(daemon)
         await daemon.until_ready(3)
         assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1, "cpu2": 1}, daemon.explain()
-        _change(daemon, "ollama", keep_alive="1h")
+        daemon.configure("ollama", keep_alive="1h")
         await _reload(daemon)
         await until(lambda: _all_restarted(daemon), daemon.explain)
-        _change(daemon, "gpus", cpu_children=1)
+        daemon.configure("gpus", cpu_children=1)
         await _reload(daemon)
         await until(lambda: _children(daemon, {"cpu0": 2}), daemon.explain)
 
@@ -170,8 +165,8 @@ async def test_a_reload_restarts_the_only_child_too_and_who_asks_meanwhile_waits
 ) -> None:
     async with daemons.run(odd_ollama, odd(orders)) as daemon:
         await daemon.until_ready(2)
-        _change(daemon, "gpus", cpu_children=1)
-        _change(daemon, "ollama", keep_alive="1h")
+        daemon.configure("gpus", cpu_children=1)
+        daemon.configure("ollama", keep_alive="1h")
         code, out, err = await ollamactl("--socket", str(daemon.control), "reload")
         assert code == 0, out + err
         assert await _lives(daemon) == {"cpu0": 2}
@@ -195,7 +190,7 @@ async def test_a_reload_of_a_wrong_file_changes_nothing_and_says_why(
 ) -> None:
     async with daemons.run(odd_ollama, odd(orders)) as daemon:
         await daemon.until_ready(2)
-        _change(daemon, "ollama", num_parallel=0)
+        daemon.configure("ollama", num_parallel=0)
         send_signal(daemon.process.pid, signal.SIGHUP)
         await until(lambda: daemon.said("operation over"), daemon.explain)
         (over,) = daemon.said("operation over")
@@ -207,7 +202,7 @@ async def test_a_reload_of_a_wrong_file_changes_nothing_and_says_why(
         assert note.startswith("the new configuration was refused")
         assert "ollama.num_parallel = 0" in note
         assert note in (await ollamactl("--socket", str(daemon.control), "status"))[1]
-        _change(daemon, "ollama", num_parallel=1)
+        daemon.configure("ollama", num_parallel=1)
         await _reload(daemon)
         assert (await daemon.status())["notes"] == []
 
@@ -261,9 +256,9 @@ async def test_a_key_that_is_read_once_is_told_at_each_reload_until_ollamad_is_s
 ) -> None:
     async with daemons.run(odd_ollama, odd(orders)) as daemon:
         await daemon.until_ready(2)
-        _change(daemon, "gpus", sample_interval_s=60.0)
+        daemon.configure("gpus", sample_interval_s=60.0)
         await _reload(daemon)
-        _change(daemon, "proxy", allowed_hosts=["chat.example.com"])
+        daemon.configure("proxy", allowed_hosts=["chat.example.com"])
         await _reload(daemon)
         told = [said["after_restart_of_ollamad"] for said in daemon.said("configuration reloaded")]
         assert told == [["gpus.sample_interval_s"], ["gpus.sample_interval_s"]]

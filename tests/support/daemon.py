@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -44,6 +45,12 @@ class Daemon:
     def home(self) -> Path:
         """The children's HOME, which no other process has."""
         return self.folder / "home"
+
+    def configure(self, table: str, **values: object) -> None:
+        """Write these values into its configuration, which it has not read again by that."""
+        file = self.folder / "config.toml"
+        config = tomllib.loads(file.read_text())
+        file.write_text(tomli_w.dumps({**config, table: {**config[table], **values}}))
 
     def events(self) -> list[dict[str, Any]]:
         """All log events so far; a half-written last line is left out."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from aiohttp import web
@@ -166,34 +166,33 @@ async def test_a_rolling_restart_shows_its_progress(here: Face) -> None:
     ]
 
 
-async def test_interrupted_it_says_how_to_look_again(here: Face) -> None:
+async def _interrupted(here: Face, *words: str, after: Literal["stdout", "stderr"]) -> tuple[int | None, str]:
+    """The exit code and errors of a command that gets SIGINT once it has said a line there."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ollamad.cli.ctl.main", "--socket", str(here.path), "restart", "--rolling"),
+        *(sys.executable, "-m", "ollamad.cli.ctl.main", "--socket", str(here.path), *words),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None
-    await process.stdout.readline()
+    said = process.stdout if after == "stdout" else process.stderr
+    assert said is not None
+    await said.readline()
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
+    return process.returncode, err.decode()
+
+
+async def test_interrupted_it_says_how_to_look_again(here: Face) -> None:
+    code, err = await _interrupted(here, "restart", "--rolling", after="stdout")
     (operation,) = here.running.all()
-    assert process.returncode == 130
-    assert f"{operation.id} goes on; look again with: ollamactl operations {operation.id} --follow" in err.decode()
+    assert code == 130
+    assert f"{operation.id} goes on; look again with: ollamactl operations {operation.id} --follow" in err
     assert operation.state.value == "running"
 
 
 async def test_an_interrupted_pull_says_how_to_stop_it(here: Face) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ollamad.cli.ctl.main", "--socket", str(here.path), "pull", "m"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    await process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    _, err = await process.communicate()
-    assert process.returncode == 130
-    assert "--follow, stop it with: ollamactl rm m\n" in err.decode()
+    code, err = await _interrupted(here, "pull", "m", after="stderr")
+    assert code == 130
+    assert "--follow, stop it with: ollamactl rm m\n" in err
 
 
 async def test_a_reload_of_a_bad_configuration_tells_every_problem(here: Face) -> None:
