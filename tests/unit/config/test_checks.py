@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -339,3 +340,27 @@ def test_a_wait_that_doubles_can_t_begin_above_its_end() -> None:
 def test_what_can_be_no_model_is_told_before_anything_starts(name: str) -> None:
     (problem,) = problems(("models.ensure", [name]))
     assert problem.message == 'expected a list of models, such as ["llama3.2:3b"]'
+
+
+@pytest.mark.parametrize(
+    ("flags", "then"),
+    [
+        (0, "; give it to that user"),
+        (os.ST_NOSUID, "; give it to that user"),
+        (
+            os.ST_RDONLY,
+            "; it is read-only for this service: `systemctl edit ollamad`, ReadWritePaths=/proc/sys/kernel/x",
+        ),
+    ],
+)
+def test_in_a_service_only_what_is_read_only_there_is_to_be_opened(
+    monkeypatch: pytest.MonkeyPatch, flags: int, then: str
+) -> None:
+    monkeypatch.setenv("INVOCATION_ID", "0123456789abcdef")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flags))
+    assert problems(("models.path", "/proc/sys/kernel/x"))[0].message.endswith(then)
+
+
+def test_as_many_copies_at_most_as_are_always_wanted_is_no_contradiction() -> None:
+    loaded(("routing.models", {"m": {"min_replicas": 2, "max_replicas": 2}}))

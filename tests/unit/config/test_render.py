@@ -68,3 +68,8 @@ def test_what_is_in_force_names_who_set_each_key() -> None:
 def of_table(lines: list[str], key: str) -> bool:
     headers = [line for line in lines if line.startswith("[")]
     return headers[-1].startswith((f"[{key.partition('.')[0]}]", f"[{key}]"))
+
+
+def test_a_model_that_is_named_like_a_secret_is_shown() -> None:
+    text = render_effective(loaded(("routing.models", {"token-counter:latest": {"min_replicas": 1}})))
+    assert tomllib.loads(text)["routing"]["models"]["token-counter:latest"]["min_replicas"] == 1

@@ -12,6 +12,7 @@ from ollamad.routing.decide import Decision, Need, Request, Standing, Terms, Ver
 from ollamad.routing.knowledge import What
 from ollamad.routing.memory import Line, Memory, ModelRule
 from ollamad.routing.prefixes import BLOCK_BYTES, prefix_of
+from ollamad.routing.queueing import Source
 from ollamad.routing.room import make_room
 from ollamad.routing.snapshot import ChildView, GpuView, LoadView
 from tests.support.scene import EMBED, NOW_S, RUN, M, child, fleet, memory
@@ -72,6 +73,12 @@ def test_each_standing_has_its_terms() -> None:
     assert (decision.verdict, decision.child, decision.expected_s) == (Verdict.SEND, "ready", 1.35)
     assert decision.reason == "has the model and a free slot"
     assert {terms.child: terms for terms in decision.candidates} == TERMS
+
+
+def test_a_load_under_way_will_free_its_slots_as_fast_as_requests_end() -> None:
+    case = case_of(ASKED, (M, ""), fleet(LOADING, FULL), learned(), 0)
+    assert case.source(LOADING, Standing.LOADING) == Source(1.0, 2, 1.0)  # two slots, each for two seconds
+    assert case.source(FULL, Standing.FULL) == Source(0.0, 0, 1.0)
 
 
 def test_terms_read_as_a_line_in_which_what_is_nothing_is_left_out() -> None:

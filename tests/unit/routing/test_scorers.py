@@ -93,6 +93,11 @@ def test_what_a_gpu_tells_that_slows_it(readings: dict[str, object], pressure: f
     assert of_gpus(gpu, gpu) == pytest.approx(2 * pressure + WIDE)
 
 
+def test_a_gpu_of_which_nothing_is_known_hides_no_other() -> None:
+    hot, stale = replace(READ, temperature_c=90), replace(READ, sampled_at_s=None)
+    assert of_gpus(stale, hot) == of_gpus(hot, stale) == pytest.approx(HOT + WIDE)
+
+
 def test_a_busy_gpu_is_no_news_while_our_own_requests_are_on_it_but_heat_is() -> None:
     gpu = replace(READ, utilization_percent=100, throttled=True)
     assert of_gpus(gpu, in_flight=1) == pytest.approx(0.02 + HOT)

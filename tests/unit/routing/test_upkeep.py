@@ -49,6 +49,11 @@ def test_what_is_not_there_or_was_just_refused_is_not_tried_every_second() -> No
     assert [load.model for load in wanted_loads(snapshot, known)] == [M]
 
 
+def test_a_model_that_is_not_there_keeps_no_other_from_its_copy() -> None:
+    known = memory(gb={M: 8}, rules={"absent": ModelRule(pin=True), M: ModelRule(pin=True)})
+    assert [load.model for load in wanted_loads(fleet(child("a"), child("b")), known)] == [M]
+
+
 def test_what_is_there_or_on_its_way_is_not_wanted_again() -> None:
     known = memory(rules={M: ModelRule(min_replicas=2)})
     snapshot = fleet(child("a", M), child("b", load=LoadView(M, "", NOW_S)), child("c"))

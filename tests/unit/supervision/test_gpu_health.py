@@ -113,7 +113,7 @@ def test_what_is_noticed_tells_which_gpu_and_in_the_driver_s_words_if_it_has_any
 
 def test_a_driver_that_fails_as_a_whole_makes_suspects_however_long_it_lasts() -> None:
     state = play(*((float(second), event(GpuEventKind.DRIVER)) for second in range(1000)))
-    assert state.verdict.health is Health.SUSPECT
+    assert state.verdict == Verdict(Health.SUSPECT, GpuEventKind.DRIVER.value)
     assert play((1000.0, good()), (1030.0, good()), state=state).verdict.health is Health.HEALTHY
 
 
