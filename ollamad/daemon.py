@@ -260,15 +260,21 @@ async def _stop_when_asked(fleet: Fleet, world: World, proxy: ProxyRunner, door:
     """Stop in stages, each with a deadline; one more signal goes on to the next at once."""
     stop = world.stop
     await stop.heard(None)
-    grace_s = fleet.config.proxy.shutdown_grace_s
+    notice_s, grace_s = fleet.config.proxy.shutdown_notice_s, fleet.config.proxy.shutdown_grace_s
     world.presence.stops()
+    fleet.leave()
     streams = sum(child.in_flight for child in fleet.snapshot().children)
-    log.info("stopping", streams=streams, grace_s=grace_s, advice="a second signal cuts them" if streams else None)
+    advice = "a second signal cuts them" if streams else None
+    log.info("stopping", streams=streams, notice_s=notice_s or None, grace_s=grace_s, advice=advice)
+    idle = None
+    hurried = await stop.heard(notice_s)
     await door.shut()
     if not door.outlives_us:
         fleet.refuse()
-    running_out = proxy.run_out(grace_s) if door.outlives_us else fleet.idle(grace_s)
-    if not (idle := await stop.heard_before(running_out)):
+    if not hurried:
+        running_out = proxy.run_out(grace_s) if door.outlives_us else fleet.idle(grace_s)
+        idle = await stop.heard_before(running_out)
+    if not idle:
         log.warning("streams cut", reason="a second signal" if idle is None else "the grace is over")
     fleet.refuse()
     fleet.stop()

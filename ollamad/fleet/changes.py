@@ -122,7 +122,7 @@ class Changes:
             return False
         snapshot = self._fleet.snapshot()
         ready = {child.id for child in snapshot.children if child.routable}
-        return bool(ready) and self._child not in ready and not snapshot.stopping
+        return bool(ready) and self._child not in ready and not snapshot.refusing
 
     def _request(self) -> Request:
         snapshot = self._fleet.snapshot()

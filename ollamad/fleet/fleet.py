@@ -60,6 +60,7 @@ class Fleet:
         self._instance = instance
         self._devices = devices
         self._stopping = False
+        self._refusing = False
         self._pauses = Pauses()
         self.tallies = Tallies(
             models_max=config.status.models_max,
@@ -178,9 +179,13 @@ class Fleet:
         for run in self._runs.values():
             run.cancel()
 
+    def leave(self) -> None:
+        """Say that this ends soon; leases are given as before."""
+        self._stopping = True
+
     def refuse(self) -> None:
         """From now on give no lease."""
-        self._stopping = True
+        self._stopping = self._refusing = True
         self.synchronizer.stop()
         self.changed.ring()
 
@@ -243,7 +248,8 @@ class Fleet:
     def snapshot(self) -> Snapshot:
         """What is true now, but for the children's streams: so it costs as much on 5,000 of them as on one."""
         now_s = time.monotonic()
-        return Snapshot(now_s, self._sight.views(self.config, now_s), self._dispatcher.waiting, self._stopping)
+        views = self._sight.views(self.config, now_s)
+        return Snapshot(now_s, views, self._dispatcher.waiting, stopping=self._stopping, refusing=self._refusing)
 
     def whole_snapshot(self) -> Snapshot:
         """What is true now, with the children's streams and the GPUs that have no child."""

@@ -161,7 +161,7 @@ class Line:
             snapshot = self._around.look()
             if any(child.routable for child in snapshot.children):
                 self._routable_s = snapshot.taken_at_s
-            if snapshot.stopping:
+            if snapshot.refusing:
                 self._send_home()
                 return
             move = self._admission.next_move(snapshot, random.random(), only)  # noqa: S311 - no secret

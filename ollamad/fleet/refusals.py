@@ -20,7 +20,7 @@ def full(limits: Limits, after_s: int) -> CapacityError:
 
 def refuse_while_stopping(snapshot: Snapshot) -> None:
     """Raises CapacityError."""
-    if snapshot.stopping:
+    if snapshot.refusing:
         raise stopping()
 
 

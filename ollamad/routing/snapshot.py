@@ -142,7 +142,9 @@ class Snapshot:
     children: tuple[ChildView, ...]
     waiting: int = 0
     stopping: bool = False
-    """The daemon is on its way out: nothing new is taken."""
+    """The daemon is on its way out, and tells load balancers so."""
+    refusing: bool = False
+    """Nothing new is taken any more."""
     others: tuple[GpuView, ...] = ()
     """The machine's GPUs that have no child; only for those who look, routing has no use for them."""
     notes: tuple[str, ...] = ()

@@ -20,13 +20,15 @@ LEAST_PERCENT: Final = 1
 def headroom_percent(snapshot: Snapshot) -> int:
     """The free share of all slots of all children, those that are down included; 0 where no request can be served.
 
-    A host that lost half its GPUs can take half as much; one whose queue holds requests has no headroom left.
+    A host that lost half its GPUs can take half as much; one whose queue holds requests has none left. In quarters,
+    rounded up: where models are hashed onto hosts, each new weight moves some to where they must be loaded first.
     """
     if not is_ready(snapshot):
         return 0
     slots = sum(child.slots for child in snapshot.children)
     free = sum(max(0, child.slots - child.in_flight) for child in snapshot.children if child.routable)
-    return max(LEAST_PERCENT, 100 * max(0, free - snapshot.waiting) // slots)
+    quarters = -(-4 * max(0, free - snapshot.waiting) // slots)
+    return max(LEAST_PERCENT, 25 * quarters)
 
 
 def agent_line(snapshot: Snapshot) -> bytes:

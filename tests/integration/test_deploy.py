@@ -85,10 +85,9 @@ def test_the_configurations_that_are_shipped_are_good_ones(tmp_path: Path) -> No
 
 def test_a_pod_may_stop_in_as_much_time_as_its_streams_and_children_may_take() -> None:
     spec = manifest("DaemonSet")["spec"]["template"]["spec"]
-    grace_s = tomllib.loads(manifest("ConfigMap")["data"]["config.toml"])["proxy"]["shutdown_grace_s"]
+    proxy = tomllib.loads(manifest("ConfigMap")["data"]["config.toml"])["proxy"]
     children_s = 10
-    sleeps_s = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert spec["terminationGracePeriodSeconds"] >= sleeps_s + grace_s + children_s
+    assert spec["terminationGracePeriodSeconds"] >= proxy["shutdown_notice_s"] + proxy["shutdown_grace_s"] + children_s
 
 
 def test_the_linter_has_nothing_to_say_of_the_image() -> None:

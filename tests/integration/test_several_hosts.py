@@ -29,7 +29,7 @@ CONFIG: Final = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 LIBRARIES: Final = ("liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
 MODELS: Final = [f"model-{number}:latest" for number in range(8)]
 LISTENS: Final = {
-    "proxy": {"listen": "0.0.0.0:11434", "allow_unauthenticated": True},
+    "proxy": {"listen": "0.0.0.0:11434", "allow_unauthenticated": True, "shutdown_notice_s": 5.0},
     "status": {"listen": "0.0.0.0:11480", "allow_unauthenticated": True, "agent_listen": "0.0.0.0:11481"},
 }
 

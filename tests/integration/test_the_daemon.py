@@ -18,6 +18,7 @@ import psutil
 
 from ollamad.demo.parts import default_cache
 from tests.support.daemon import Daemons, alive, send_signal, until
+from tests.support.orders import odd
 from tests.support.real_ollama import RECITE, free_port
 
 
@@ -131,6 +132,28 @@ async def test_a_second_interrupt_hurries(daemons: Daemons, odd_ollama: Path, tm
         await daemon.stop()
         (stopping,) = daemon.said("stopping")
         assert (stopping["streams"], stopping["advice"]) == (1, "a second signal cuts them")
+        assert daemon.said("streams cut")[0]["reason"] == "a second signal"
+
+
+async def test_while_load_balancers_are_given_notice_requests_are_still_taken(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    (orders / "all.gate").touch()
+    async with (
+        daemons.run(odd_ollama, odd(orders, proxy={"shutdown_notice_s": 600.0})) as daemon,
+        aiohttp.ClientSession() as session,
+    ):
+        await daemon.until_ready(2)
+        send_signal(daemon.process.pid, signal.SIGTERM)
+        await until(lambda: daemon.said("stopping"))
+        assert daemon.said("stopping")[0]["notice_s"] == 600.0
+        async with session.get(f"{daemon.status_url}/readyz") as answer:
+            assert answer.status == 503
+        async with session.post(f"{daemon.base_url}/api/generate", json={"model": "m"}) as answer:
+            assert answer.status == 200
+            send_signal(daemon.process.pid, signal.SIGTERM)
+            assert b"error" in await answer.content.read()
+        await daemon.stop()
         assert daemon.said("streams cut")[0]["reason"] == "a second signal"
 
 

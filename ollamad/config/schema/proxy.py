@@ -163,7 +163,14 @@ class Proxy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     child_header_max_bytes: Annotated[
         int, Meta(ge=1024, le=1024**2, description="The head of a child's response; one that is larger is refused.")
     ] = 65_536
+    shutdown_notice_s: Annotated[
+        SecondsOrNone,
+        Meta(
+            description="At stop, requests are still taken for this long, while /readyz and the agent say otherwise: with a"
+            " load balancer before several hosts, longer than it takes to look again."
+        ),
+    ] = 0.0
     shutdown_grace_s: Annotated[
         SecondsOrNone,
-        Meta(description="At stop, streams may go on this long; then they end with an error object."),
+        Meta(description="At stop, streams may go on this long after that; then they end with an error object."),
     ] = 2.0

@@ -101,6 +101,7 @@ GOOD: Final[Mapping[str, st.SearchStrategy[object]]] = {
     "proxy.child_idle_connections_max": COUNTS,
     "proxy.child_idle_timeout_s": SECONDS,
     "proxy.child_header_max_bytes": st.integers(1024, 1024**2),
+    "proxy.shutdown_notice_s": SECONDS | st.just(0.0),
     "proxy.shutdown_grace_s": SECONDS | st.just(0.0),
     "status.listen": st.integers(30_001, 65_535).map(lambda port: f"[::1]:{port}"),
     "status.agent_listen": st.just("") | st.integers(1, 30_000).map(lambda port: f"127.0.0.2:{port}"),

@@ -29,7 +29,7 @@ class World:
         self.phases = dict.fromkeys(children, Phase.READY)
         self.models = dict.fromkeys(children, models)
         self.loads: dict[str, LoadView] = {}
-        self.stopping = False
+        self.refusing = False
         self.looks = 0
         self.memory = memory(load_s=5.0, service_s=1.0)
         self._slots = slots
@@ -48,7 +48,7 @@ class World:
             )
             for name, phase in self.phases.items()
         )
-        return Snapshot(0.0, views, stopping=self.stopping)
+        return Snapshot(0.0, views, refusing=self.refusing)
 
     def begin(self, child: ChildView, request: Request, evicts: tuple[str, ...]) -> None:
         assert request.model is not None
@@ -313,7 +313,7 @@ async def test_a_stopping_daemon_gives_no_lease_and_sends_the_waiting_home(wante
     async with running(world) as tasks:
         tasks.create_task(ask())
         await world.waiting(1)
-        world.stopping = True
+        world.refusing = True
         world.changed.ring()
 
 

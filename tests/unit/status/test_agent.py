@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,13 @@ def test_an_idle_host_has_all_its_weight_and_is_up_again_whatever_it_said_before
 def test_taken_slots_cost_weight_and_so_do_children_that_are_down() -> None:
     assert told(child("gpu0", in_flight=2), child("gpu1")) == b"ready up 75%\n"
     assert told(child("gpu0", Phase.FAILED), child("gpu1")) == b"ready up 50%\n"
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "percent"), [(0, 100), (1, 100), (3, 100), (4, 75), (7, 75), (8, 50), (12, 25), (15, 25), (16, 1)]
+)
+def test_a_weight_changes_by_quarters_as_each_change_moves_models_between_hosts(in_flight: int, percent: int) -> None:
+    assert told(child("gpu0", in_flight=in_flight, slots=16)) == f"ready up {percent}%\n".encode()
 
 
 def test_a_queue_takes_all_headroom_and_a_full_host_is_not_drained() -> None:
