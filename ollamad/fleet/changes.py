@@ -36,6 +36,9 @@ class Leases(Protocol):
     def failed(self, lease: Lease) -> None:
         """The child of this lease did not answer or broke off."""
 
+    def loaded(self, lease: Lease) -> None:
+        """The child of this lease has loaded its model, which its next look would tell a moment later."""
+
 
 def pinned(child: str, snapshot: Snapshot, need: Need = Need.ANY) -> Request:
     """A request that only this child can take: every other has, as far as routing goes, failed it."""

@@ -218,6 +218,11 @@ class Fleet:
         """The answer is whole; `tail` is how it ended. Gives what the child counted."""
         return self._routing.served(lease, tail)
 
+    def loaded(self, lease: Lease) -> None:
+        """The child of this lease has loaded its model, in the usual shape."""
+        if lease.model is not None:
+            self.replicas.came(lease.child, lease.life, (lease.model, ""))
+
     def distrust(self, name: str, life: int) -> None:
         """A connection to this life of a child failed."""
         if child := self._children.get(name):

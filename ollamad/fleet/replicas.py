@@ -23,7 +23,7 @@ from ollamad.fleet.residence import Residence
 from ollamad.fleet.tallies import Tallies
 from ollamad.ollama.client import ChildClient, LoadAnswer
 from ollamad.routing.memory import Memory, Policy
-from ollamad.routing.request import Need, Request, Work
+from ollamad.routing.request import Key, Need, Request, Work
 from ollamad.routing.room import is_too_large
 from ollamad.routing.snapshot import ChildView, LoadView, Resident, Snapshot
 from ollamad.routing.upkeep import WantedLoad, cold_copies, wanted_loads, worthwhile_load
@@ -118,6 +118,13 @@ class Replicas:
             return
         self.gone(child, model)
 
+    def came(self, child: str, life: int, key: Key) -> None:
+        """A child has loaded a model in this shape, whoever asked it to."""
+        self._memory.load_worked(key)
+        self.residence.loaded(child, life, *key)
+        self._children.look_again(child)
+        self._changed.ring()
+
     def gone(self, child: ChildView, model: str) -> None:
         """A child has let go of a model, and of the prompts that its slots held, whoever asked it to."""
         self.residence.unloaded(child.id, child.life, model)
@@ -165,11 +172,9 @@ class Replicas:
         facts = log.bind(child=order.child, model=order.model, took_s=round(took_s, 2))
         if answer.loaded:
             self._memory.knowledge.loaded(order.model, order.kind, took_s, now_s)
-            self._memory.load_worked(key)
             self._tallies.loaded(order.model, took_s)
             self._memory.breakers.succeeded(order.child, order.life, order.model)
-            self.residence.loaded(order.child, order.life, order.model, order.request.shape)
-            self._children.look_again(order.child)
+            self.came(order.child, order.life, key)
             facts.info("model loaded")
         elif answer.refused:
             self._memory.load_refused(key, now_s)

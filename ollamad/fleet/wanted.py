@@ -145,6 +145,7 @@ class Wanted:
                     raise
                 # One that only embeds can't generate, not even nothing.
                 await self._ask(f"{lease.base_url}/api/embed", {"model": name.short, "input": ""})
+            self._fleet.loaded(lease)
 
     async def _ask(self, url: str, request: dict[str, object]) -> None:
         try:

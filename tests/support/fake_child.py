@@ -14,7 +14,6 @@ from aiohttp import web
 
 from ollamad.fleet.bell import Bell
 from ollamad.fleet.dispatcher import Lease
-from ollamad.ollama.names import canonical
 from ollamad.routing.decide import Request
 from ollamad.routing.snapshot import ChildView, Resident, Snapshot
 from ollamad.supervision.state import Phase, Want
@@ -63,7 +62,6 @@ class FakeChild:
         self.asked.append((request.path, found))
         if self.refusal and request.path == "/api/generate":
             return web.json_response({"error": self.refusal[1]}, status=self.refusal[0])
-        self.loaded.append(canonical(found["model"]))
         return web.json_response({"done": True, "done_reason": "load"})
 
     def application(self) -> web.Application:
@@ -85,9 +83,11 @@ class FakeFleet:
         self.children = children
         self.changed = Bell()
         self.failures: list[str] = []
+        self.looks = 0
         self._dispatcher = plain_dispatcher(self.changed, self.snapshot)
 
     def snapshot(self) -> Snapshot:
+        self.looks += 1
         views = [
             ChildView(
                 name,
@@ -110,6 +110,10 @@ class FakeFleet:
 
     def failed(self, lease: Lease) -> None:
         self.failures.append(lease.child)
+
+    def loaded(self, lease: Lease) -> None:
+        assert lease.model is not None
+        self.children[lease.child].loaded.append(lease.model)
 
 
 @asynccontextmanager

@@ -42,6 +42,9 @@ class World:
     def failed(self, lease: Lease) -> None:
         self.failures.append(lease.child)
 
+    def loaded(self, lease: Lease) -> None:
+        raise AssertionError(lease)
+
     def set(self, name: str, phase: Phase) -> None:
         self.phases[name] = phase
         self.changed.ring()

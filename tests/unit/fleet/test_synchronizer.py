@@ -280,6 +280,8 @@ async def test_a_preloaded_model_is_loaded_for_ever_and_again_when_it_is_gone(tm
     put_model(tmp_path / "a", "m", b"config")
     async with world(tmp_path, preload=("m",), preload_interval_s=0.01) as (synchronizer, fleet):
         await until(lambda: [view.state for view in synchronizer.view().preload] == ["loaded"])
+        looks = fleet.looks
+        await until(lambda: fleet.looks > looks + 5)
         asked = [found for child in fleet.children.values() for found in child.asked]
         assert asked == [("/api/generate", {"model": "m:latest", "stream": False, "keep_alive": -1})]
         for child in fleet.children.values():
