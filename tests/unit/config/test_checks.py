@@ -224,6 +224,26 @@ def test_a_directory_that_this_user_may_not_write_to_is_refused() -> None:
     assert problem.message == told
 
 
+def test_a_store_of_which_a_part_belongs_to_somebody_else_is_refused_by_the_name_of_that_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "manifests").mkdir()
+    loaded(("models.path", str(tmp_path)))
+    kinds: dict[object, int] = {}
+
+    def access(path: object, kind: int) -> bool:
+        kinds[path] = kind
+        return path != tmp_path / "manifests"
+
+    monkeypatch.setattr(os, "access", access)  # root may do everything
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    (problem,) = problems(("models.path", str(tmp_path)))
+    told = "can't be read and written by this user (uid 4711): chown -R 4711"
+    assert problem.message == f"{tmp_path}/manifests {told} {tmp_path}"
+    assert kinds[tmp_path / "blobs"] == kinds[tmp_path] == os.R_OK | os.W_OK | os.X_OK
+
+
 def test_in_a_service_it_says_what_of_its_sandbox_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVOCATION_ID", "0123456789abcdef")
     monkeypatch.setattr(os, "access", lambda *_: False)

@@ -31,6 +31,14 @@ def test_check_shows_that_there_is_one_and_not_which(name: str) -> None:
     assert "geheim" not in text
 
 
+def test_a_secret_that_is_not_set_is_shown_as_such() -> None:
+    assert shown("HF_TOKEN", "") == ""
+
+
+def test_a_text_of_four_characters_can_be_a_secret_and_a_shorter_one_would_tear_holes_into_words() -> None:
+    assert secrets_in({"HF_TOKEN": "abcd", "OLLAMA_API_KEY": "abc"}) == ("abcd",)
+
+
 def test_a_password_in_an_address_is_hidden_too() -> None:
     assert shown("HTTPS_PROXY", "http://me:geheim@proxy:3128/") == f"http://{HIDDEN}@proxy:3128/"
     assert shown("HTTPS_PROXY", "http://proxy:3128/a@b") == "http://proxy:3128/a@b"
