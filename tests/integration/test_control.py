@@ -52,7 +52,7 @@ async def test_curl_over_the_socket_sees_what_status_says(daemons: Daemons, odd_
         assert about["pid"] == daemon.process.pid
         assert [f"http://{about[face]}" for face in ("proxy", "status")] == [daemon.base_url, daemon.status_url]
         assert [child["id"] for child in told["children"]] == ["cpu0", "cpu1"]
-        assert {*told} - {"daemon"} == {*await daemon.status()}
+        assert {*told} - {"daemon"} == {*await daemon.page()}
 
 
 async def test_a_second_ollamad_on_the_socket_is_refused_and_starts_nothing(

@@ -69,7 +69,7 @@ async def test_a_real_daemon_s_metrics_please_promtool_and_count_what_happened(
         labels = f'gpu="0",uuid="{gpu["uuid"]}"'
         assert await sample(daemon, f"ollamad_gpu_utilization_ratio{{{labels}}}") == 0.4
         assert await sample(daemon, f"ollamad_gpu_memory_total_bytes{{{labels}}}") == 80 * GIB
-        assert complaints(await daemon.status()) == [], "the schema describes a real daemon's answer"
+        assert complaints(await daemon.page()) == [], "the schema describes a real daemon's answer"
 
 
 async def test_a_killed_child_is_a_death_by_its_cause_and_what_it_streamed_is_a_broken_request(

@@ -185,16 +185,6 @@ async def _children(daemon: Daemon, lives: dict[str, int]) -> bool:
     return await _lives(daemon) == lives
 
 
-async def _notes(daemon: Daemon) -> list[str]:
-    """Of a page that is drawn anew only when it has aged: what has just happened may not be there yet."""
-    found: list[str] = (await daemon.status())["notes"]
-    return found
-
-
-async def _is_clear(daemon: Daemon) -> bool:
-    return not await _notes(daemon)
-
-
 async def test_a_reload_of_a_wrong_file_changes_nothing_and_says_why(
     daemons: Daemons, odd_ollama: Path, orders: Path
 ) -> None:
@@ -209,14 +199,13 @@ async def test_a_reload_of_a_wrong_file_changes_nothing_and_says_why(
         assert over["operation"].startswith("reload-"), "and it can be asked for again"
         assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1}
 
-        await until(lambda: _notes(daemon), daemon.explain)
-        (note,) = await _notes(daemon)
+        (note,) = (await daemon.status())["notes"]
         assert note.startswith("the new configuration was refused")
         assert "ollama.num_parallel = 0" in note
         assert note in (await ollamactl("--socket", str(daemon.control), "status"))[1]
         daemon.configure("ollama", num_parallel=1)
         await _reload(daemon)
-        await until(lambda: _is_clear(daemon), daemon.explain)
+        assert (await daemon.status())["notes"] == []
 
 
 async def test_on_a_disk_that_is_nearly_full_models_are_served_and_not_changed(
@@ -237,8 +226,7 @@ async def test_on_a_disk_that_is_nearly_full_models_are_served_and_not_changed(
                 refusals.add((await answer.json())["error"])
         async with session.post("/api/generate", json={}) as answer:
             assert answer.status == 200
-        await until(lambda: _notes(daemon), daemon.explain)
-        (note,) = await _notes(daemon)
+        (note,) = (await daemon.status())["notes"]
         assert refusals == {note}
         assert "is nearly full" in note
 

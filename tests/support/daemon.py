@@ -61,9 +61,20 @@ class Daemon:
         """The log events of this name."""
         return [entry for entry in self.events() if entry["event"] == event]
 
-    async def status(self) -> dict[str, Any]:
+    async def page(self) -> dict[str, Any]:
         """`GET /status`."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.status_url}/status") as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    async def status(self) -> dict[str, Any]:
+        """What `GET /status` tells. Over the control socket, as that page may be as old as fifty times what it takes to
+        draw: what has just happened would not be in it, and now and then a test fail."""
+        connector = aiohttp.UnixConnector(str(self.control))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://ollamad/v1/status") as answer,
+        ):
             found: dict[str, Any] = await answer.json()
             return found
 
