@@ -115,6 +115,9 @@ async def fleet(hosts: list[Host], daemons: Daemons, sim_ollama: Path, tmp_path:
 
         await until(all_serve, one.explain)
         yield running
+        for daemon in running.daemons:
+            if daemon.process.returncode is None:
+                daemon.process.terminate()  # one more signal, which comes soon, and nobody waits for the notice to pass
 
 
 async def test_a_model_stays_on_one_host_until_that_one_has_more_than_its_share(fleet: Fleet) -> None:
