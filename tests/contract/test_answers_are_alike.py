@@ -8,7 +8,7 @@ from tests.contract.asking import Told, ask_all
 from tests.contract.scenarios import ALL_SCENARIOS, SCENARIOS
 from tests.contract.targets import NEWER, REFERENCE, TARGETS, Targets
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]  # the first starts five Ollamas
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
