@@ -111,7 +111,8 @@ def soak(told: Any) -> Iterator[str]:
         yield f"**{name} fleet**, seed {told['seed']}. Requests by how they ended: {ends}."
         yield f"Faults: {faults}."
         yield f"The rules were looked at {of['looks']:,} times; open files {files}; memory in bytes {memory};"
-        yield f"the slowest `/healthz` took {of['healthz_slowest_ms']} ms."
+        yield f"the slowest `/healthz` took {of['healthz_slowest_ms']} ms. Its memory in MiB, minute by minute:"
+        yield f"{' '.join(map(str, of['memory_mib_by_minute']))}."
         yield from (f"- violated: {what}" for what in of["violations"])
         yield ""
 

@@ -40,7 +40,8 @@ TABLES: Final[dict[str, dict[str, Any]]] = {
         "wedges_max": 100,
     },
     "ollama": {"start_timeout_s": 15},  # one that is frozen as it starts is found so
-    "proxy": {"ready_wait_s": 120, "attempts_max": 8},
+    # A connection that is kept for a minute would be an open file more or less, as luck has it.
+    "proxy": {"ready_wait_s": 120, "attempts_max": 8, "child_idle_timeout_s": 1.0},
     "routing": {"wait_max_s": 120},
     "log": {"level": "info", "format": "json"},
 }

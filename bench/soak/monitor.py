@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from typing import Any, Final
@@ -22,6 +23,7 @@ FILES_MAX: Final = 2_000
 THREADS_MAX: Final = 16
 """One for the driver, and asyncio's own pool, which grows to four more than there are cores."""
 MEMORY_MAX_BYTES: Final = 512 << 20
+WEIGHED_EVERY_S: Final = 60.0
 
 
 class Monitor:
@@ -34,6 +36,9 @@ class Monitor:
         self.looks = 0
         self.slowest_s = 0.0
         """Of `/healthz`, on a machine that the load has to itself no more than this does."""
+        self.memory_mib: list[int] = []
+        """Of the daemon, once a minute."""
+        self._weighed_s = -math.inf
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look until `stop`."""
@@ -98,4 +103,8 @@ class Monitor:
                 self._must(now_s - since_s < STRAY_S, f"pid {pid} has been an orphan for {now_s - since_s:.0f} s")
             self._must(daemon.num_threads() <= THREADS_MAX, f"{daemon.num_threads()} threads")
             self._must(daemon.num_fds() <= FILES_MAX, f"{daemon.num_fds()} open files")
-            self._must(daemon.memory_info().rss <= MEMORY_MAX_BYTES, f"{daemon.memory_info().rss >> 20} MiB of memory")
+            memory_bytes = daemon.memory_info().rss
+            self._must(memory_bytes <= MEMORY_MAX_BYTES, f"{memory_bytes >> 20} MiB of memory")
+            if now_s - self._weighed_s >= WEIGHED_EVERY_S:
+                self._weighed_s = now_s
+                self.memory_mib.append(memory_bytes >> 20)
