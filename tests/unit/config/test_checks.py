@@ -22,6 +22,12 @@ def test_proxy_and_status_cannot_share_an_address() -> None:
     assert problem.message == "is also proxy.listen; each needs an address of its own"
 
 
+def test_the_agent_s_listener_needs_an_address_of_its_own_too() -> None:
+    (problem,) = problems(("proxy.listen", "127.0.0.1:1"), ("status.agent_listen", "127.0.0.1:1"))
+    assert problem.key == "status.agent_listen"
+    assert problem.message == "is also proxy.listen; each needs an address of its own"
+
+
 CPU = ("gpus.require_gpu", True), ("gpus.cpu_children", 2)
 PER_CHILD = ("models.store", "per-child")
 
