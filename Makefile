@@ -32,7 +32,7 @@ help:
 	@echo 'make bench   all of these and the soak, 50 minutes, into docs/BENCHMARKS.md (ARGS="--quick --only relay")'
 	@echo 'make soak    a real and a simulated fleet under load, a fault every few seconds, watched (MINUTES=30)'
 	@echo 'make fuzz    a million fuzzed requests: no crash, no hang, no growth (ARGS="--requests 50000 --seed 2")'
-	@echo 'make mutation   whether the tests of the pure rooms notice a change: half an hour (ARGS="ollamad.routing.room.*")'
+	@echo 'make mutation   whether the tests of the pure rooms notice a change: ten minutes (ARGS="ollamad.routing.room.*")'
 	@echo 'make attacks what strangers try, and what each gets: the table of docs/SECURITY.md'
 	@echo 'make dist    the wheel and the source archive, in dist/'
 	@echo 'make lock    constraints.txt anew: the newest versions that pyproject.toml allows; run the tests with them'
