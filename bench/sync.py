@@ -52,8 +52,7 @@ def put(folder: Path, name: str, size_bytes: int) -> None:
 async def synced_s(daemon: Daemon) -> float:
     """How long `POST /v1/sync` takes, to its last line."""
     began_s = time.monotonic()
-    connector = aiohttp.UnixConnector(str(daemon.control))
-    async with aiohttp.ClientSession(connector=connector) as session, session.post("http://control/v1/sync") as answer:
+    async with daemon.operator() as session, session.post("/v1/sync") as answer:
         last = (await answer.text()).splitlines()[-1]
     assert answer.status == 200, last
     assert "error" not in json.loads(last), last

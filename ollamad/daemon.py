@@ -266,16 +266,14 @@ async def _stop_when_asked(fleet: Fleet, world: World, proxy: ProxyRunner, door:
     streams = sum(child.in_flight for child in fleet.snapshot().children)
     advice = "a second signal cuts them" if streams else None
     log.info("stopping", streams=streams, notice_s=notice_s or None, grace_s=grace_s, advice=advice)
-    idle = None
     hurried = await stop.heard(notice_s)
+    left_s = 0.0 if hurried else grace_s
     await door.shut()
     if not door.outlives_us:
         fleet.refuse()
-    if not hurried:
-        running_out = proxy.run_out(grace_s) if door.outlives_us else fleet.idle(grace_s)
-        idle = await stop.heard_before(running_out)
+    idle = await stop.heard_before(proxy.run_out(left_s) if door.outlives_us else fleet.idle(left_s))
     if not idle:
-        log.warning("streams cut", reason="a second signal" if idle is None else "the grace is over")
+        log.warning("streams cut", reason="a second signal" if hurried or idle is None else "the grace is over")
     fleet.refuse()
     fleet.stop()
     patience_s = fleet.config.ollama.stop_timeout_s + ABANDON_AFTER_S

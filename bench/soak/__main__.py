@@ -34,7 +34,7 @@ PAUSE_S: Final = (1.0, 4.0)
 SETTLES_S: Final = 30.0
 GONE_S: Final = 20.0
 FILES_MORE: Final = 4
-"""Idle connections to children, which are kept for a while."""
+"""Connections that ollamad itself has open to its children at that moment."""
 MEMORY_MORE: Final = 0.15
 """Over what there was once each fault, a burst too, had been made: memory goes with the most that was ever under way,
 and seldom back. A leak of 1 KiB a request would show as more."""

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-
 from ollamad.demo.gemma import register
 from ollamad.demo.parts import default_cache, packaged_ollama
 from ollamad.sim.models import Shape, write_model
@@ -72,11 +70,7 @@ class Fleet:
 
     async def control(self, method: str, path: str) -> tuple[int, str]:
         """Ask over the control socket."""
-        connector = aiohttp.UnixConnector(str(self.daemon.control))
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.request(method, f"http://ollamad{path}") as answer,
-        ):
+        async with self.daemon.operator() as session, session.request(method, path) as answer:
             return answer.status, await answer.text()
 
     async def some_child(self, luck: random.Random) -> dict[str, Any]:

@@ -219,9 +219,9 @@ class Fleet:
         return self._routing.served(lease, tail)
 
     def loaded(self, lease: Lease) -> None:
-        """The child of this lease has loaded its model, in the usual shape."""
-        if lease.model is not None:
-            self.replicas.came(lease.child, lease.life, (lease.model, ""))
+        """The child of this lease has loaded its model."""
+        if (key := lease.request.key) is not None:
+            self.replicas.came(lease.child, lease.life, key)
 
     def distrust(self, name: str, life: int) -> None:
         """A connection to this life of a child failed."""

@@ -44,9 +44,9 @@ async def ctl_json(daemon: Daemon, *arguments: str) -> Any:
 async def test_curl_over_the_socket_sees_what_status_says(daemons: Daemons, odd_ollama: Path, orders: Path) -> None:
     async with (
         odd_daemon(daemons, odd_ollama, orders) as daemon,
-        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(daemon.control))) as session,
+        daemon.operator() as session,
     ):
-        async with session.get("http://ollamad/v1/status") as answer:
+        async with session.get("/v1/status") as answer:
             told = await answer.json()
         about = told["daemon"]
         assert about["pid"] == daemon.process.pid
@@ -129,8 +129,8 @@ async def test_a_rolling_restart_takes_one_at_a_time_and_outlives_who_asked(
         before = {child["id"]: child["pid"] for child in (await daemon.status())["children"]}
         (orders / "cpu0.idle").touch()  # its next process takes its time
         async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(daemon.control))) as session,
-            session.post("http://ollamad/v1/restart") as answer,
+            daemon.operator() as session,
+            session.post("/v1/restart") as answer,
         ):
             name = answer.headers["X-Ollamad-Operation"]
             assert json.loads(await answer.content.readline())["progress"]["child"] == "cpu0"
@@ -198,8 +198,8 @@ async def test_an_operation_that_runs_when_the_daemon_stops_does_not_hold_it_up(
         code, out, _ = await ctl(daemon, "--json", "restart", "cpu0", "--no-wait")
         assert (code, json.loads(out)["id"]) == (0, "cpu0")
         async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(daemon.control))) as session,
-            session.post("http://ollamad/v1/restart?detach=1") as answer,
+            daemon.operator() as session,
+            session.post("/v1/restart?detach=1") as answer,
         ):
             assert answer.status == 202
         await daemon.stop()

@@ -109,8 +109,8 @@ async def test_a_real_daemon_is_shown_live_and_its_end_as_stale(
         send_signal((await daemon.child("gpu2"))["pid"], signal.SIGKILL)
         await expect(shown.locator("#events")).to_contain_text("died: killed by SIGKILL")
 
-        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(daemon.control))) as operator:
-            (await operator.post("http://ollamad/v1/children/gpu0/drain")).raise_for_status()
+        async with daemon.operator() as operator:
+            (await operator.post("/v1/children/gpu0/drain")).raise_for_status()
         await expect(shown.locator("#children")).to_contain_text("was drained: ollamactl undrain gpu0")
         await daemon.stop()
         await expect(shown.locator("#live")).to_have_text("stale: no news from ollamad")

@@ -198,7 +198,6 @@ async def test_a_reload_of_a_wrong_file_changes_nothing_and_says_why(
         assert "ollama.num_parallel = 0" in over["problems"][0]
         assert over["operation"].startswith("reload-"), "and it can be asked for again"
         assert await _lives(daemon) == {"cpu0": 1, "cpu1": 1}
-
         (note,) = (await daemon.status())["notes"]
         assert note.startswith("the new configuration was refused")
         assert "ollama.num_parallel = 0" in note
@@ -276,8 +275,8 @@ async def test_a_child_that_is_wanted_again_while_ollamad_stops_goes_down_all_th
         send_signal(daemon.process.pid, signal.SIGTERM)
         await until(lambda: _phases_are(daemon, "stopping"), daemon.explain)
         async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(daemon.control))) as session,
-            session.post("http://ollamad/v1/children/cpu0/undrain") as answer,
+            daemon.operator() as session,
+            session.post("/v1/children/cpu0/undrain") as answer,
         ):
             assert answer.status == 200
         async with asyncio.timeout(PATIENCE_S):

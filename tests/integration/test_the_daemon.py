@@ -114,14 +114,9 @@ async def test_a_full_disk_under_the_log_costs_the_log_and_nothing_else(odd_olla
             process.kill()
 
 
-async def test_a_second_interrupt_hurries(daemons: Daemons, odd_ollama: Path, tmp_path: Path) -> None:
-    orders = tmp_path / "orders"
-    orders.mkdir()
+async def test_a_second_interrupt_hurries(daemons: Daemons, odd_ollama: Path, orders: Path) -> None:
     (orders / "all.gate").touch()
-    config: dict[str, dict[str, Any]] = {
-        "proxy": {"shutdown_grace_s": 600.0},
-        "ollama": {"env": {"ODD_ORDERS": str(orders)}},
-    }
+    config = odd(orders, proxy={"shutdown_grace_s": 600.0})
     async with daemons.run(odd_ollama, config) as daemon, aiohttp.ClientSession(daemon.base_url) as session:
         async with session.post("/api/generate", json={"model": "m"}) as answer:
             assert b"one" in await answer.content.readany()
@@ -155,6 +150,17 @@ async def test_while_load_balancers_are_given_notice_requests_are_still_taken(
             assert b"error" in await answer.content.read()
         await daemon.stop()
         assert daemon.said("streams cut")[0]["reason"] == "a second signal"
+
+
+async def test_where_nothing_is_under_way_a_second_signal_ends_the_notice_and_cuts_nothing(
+    daemons: Daemons, odd_ollama: Path, orders: Path
+) -> None:
+    async with daemons.run(odd_ollama, odd(orders, proxy={"shutdown_notice_s": 600.0})) as daemon:
+        await daemon.until_ready(2)
+        send_signal(daemon.process.pid, signal.SIGTERM)
+        await until(lambda: daemon.said("stopping"))
+        await daemon.stop()
+        assert daemon.said("streams cut") == []
 
 
 async def test_an_interrupt_more_kills_children_that_take_their_time(

@@ -61,6 +61,10 @@ class Daemon:
         """The log events of this name."""
         return [entry for entry in self.events() if entry["event"] == event]
 
+    def operator(self) -> aiohttp.ClientSession:
+        """Whoever asks over the control socket; by paths alone."""
+        return aiohttp.ClientSession("http://ollamad", connector=aiohttp.UnixConnector(str(self.control)))
+
     async def page(self) -> dict[str, Any]:
         """`GET /status`."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.status_url}/status") as answer:
@@ -70,11 +74,7 @@ class Daemon:
     async def status(self) -> dict[str, Any]:
         """What `GET /status` tells. Over the control socket, as that page may be as old as fifty times what it takes to
         draw: what has just happened would not be in it, and now and then a test fail."""
-        connector = aiohttp.UnixConnector(str(self.control))
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.get("http://ollamad/v1/status") as answer,
-        ):
+        async with self.operator() as session, session.get("/v1/status") as answer:
             found: dict[str, Any] = await answer.json()
             return found
 
